@@ -1,0 +1,1 @@
+"""Models, benchmarks and notebooks; not part of the installed package."""

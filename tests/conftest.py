@@ -1,0 +1,18 @@
+"""Settings of the whole test suite."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # One worker a core: threads inside TVM, BLAS and onnxruntime would only get in each other's way.
+    # Before anything imports them, since they read it once.
+    for name in ("TVM_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
+# The same examples in every run; `--hypothesis-profile=explore` looks for new ones.
+settings.register_profile("default", deadline=None, derandomize=True, database=None)
+settings.register_profile("explore", deadline=None, max_examples=2000)
+settings.load_profile("default")

@@ -1,0 +1,1 @@
+"""What programs cost: kernels, their prices, and the marginal prices of e-nodes."""

@@ -1,0 +1,178 @@
+"""From a Relax module to the kernels that TVM will really run: legalised, fused, and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import tvm
+import tvm_ffi
+from tvm import relax, tirx
+from tvm.s_tir import meta_schedule as ms
+from tvm.target import Target
+
+from .kernel_work import work_of
+from .legalize import legalize_pass
+from .roofline import Kind, Work
+
+# Calls that are left after lowering and do nothing at run time, or next to nothing.
+_FREE = ("relax.reshape", "relax.shape", "relax.tensor_to_shape", "relax.to_vdevice", "relax.memory", "relax.vm")
+_CALLS = ("relax.call_tir", "relax.call_tir_inplace", "relax.call_tir_with_grad")
+_OTHER = Work(Kind.STREAM, 0.0)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One distinct kernel of a module.
+
+    Attributes
+    ----------
+    name : str
+        What TVM calls it, e.g. ``"fused_conv2d_add_relu"``.
+    count : int
+        How often the module calls it.
+    work : Work
+        Its arithmetic and traffic, for one call.
+    mod : tvm.IRModule or None
+        The kernel as MetaSchedule's workload: one function ``main``, not scheduled. None for a call of something
+        that isn't TIR (a packed function, an operator that TVM can't legalise).
+    hash : int
+        Structural hash of ``mod``, the one that MetaSchedule's database stores; 0 without ``mod``.
+    """
+
+    name: str
+    count: int
+    work: Work
+    mod: tvm.IRModule | None = None
+    hash: int = 0
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of one call."""
+        return self.work.flops + self.work.more_flops
+
+    @property
+    def nbytes(self) -> float:
+        """Bytes that one call reads and writes."""
+        return self.work.nbytes
+
+
+def kernels(mod: tvm.IRModule, target: Target) -> list[Kernel]:
+    """The distinct kernels of a module, through TVM's own legalisation and fusion for the target.
+
+    What depends on constants alone, or on weights alone (parameters from the function attribute ``num_input`` on),
+    costs nothing at run time and is left out. It isn't computed either: TVM's FoldConstant takes seconds for that,
+    and fusion only needs the types.
+
+    Parameters
+    ----------
+    mod : tvm.IRModule
+        A Relax module. Each of its functions is counted once.
+    target : tvm.target.Target
+        The target.
+
+    Returns
+    -------
+    list of Kernel
+        In the order of the first call.
+    """
+    steps: list[Any] = []
+    if (prepared := _without_folded(mod)) is not mod:
+        steps = [relax.transform.CanonicalizeBindings(), relax.transform.DeadCodeElimination()]
+    with target:
+        for step in (*relax.pipeline.library_dispatch_passes(target), *relax.pipeline.legalize_passes(target)):
+            name = str(step.info.name)
+            if name == "LegalizeOps":
+                step = legalize_pass(prepared, target)
+            if name != "FoldConstant":
+                steps.append(step)
+            if name == "FuseTIR":
+                break  # on GPUs scheduling follows
+        lowered = tvm.transform.Sequential([*steps, relax.transform.RewriteDataflowReshape()])(prepared)
+    found = []
+    for task in ms.relax_integration.extract_tasks(lowered, target):
+        key = tvm_ffi.StructuralKey(task.dispatched[0])
+        found.append(Kernel(str(task.task_name), int(task.weight), _work(key), key.key, key.hash_i64 & (2**64 - 1)))
+    others = _other_calls(lowered)
+    return found + [Kernel(name, others.count(name), _OTHER) for name in dict.fromkeys(others)]
+
+
+@lru_cache(maxsize=4096)
+def _work(key: tvm_ffi.StructuralKey) -> Work:
+    return work_of(key.key["main"])
+
+
+def _other_calls(mod: tvm.IRModule) -> list[str]:
+    """Names of all calls that aren't kernels of the module and cost something."""
+    found: list[str] = []
+
+    def visit(expr: Any) -> None:
+        if not isinstance(expr, relax.Call) or isinstance(expr.op, relax.GlobalVar | relax.Var):
+            return
+        name = str(getattr(expr.op, "global_symbol", getattr(expr.op, "name", "")))
+        if name.startswith(("relax.call_dps", "relax.call_pure", "relax.call_inplace")):
+            found.append(str(getattr(expr.args[0], "global_symbol", name)))
+        elif name and name not in _CALLS and not name.startswith(_FREE):
+            found.append(name)
+
+    for func in mod.functions.values():
+        if isinstance(func, relax.Function):
+            relax.analysis.post_order_visit(func, visit)
+    return found
+
+
+# -- what is known before the first run ---------------------------------------------------------------------------
+
+
+def _without_folded(mod: tvm.IRModule) -> tvm.IRModule:
+    """``mod`` with every value that is known before the first run turned into a parameter, or itself."""
+    functions = {gv: _known_to_parameters(f) if isinstance(f, relax.Function) else f for gv, f in mod.functions.items()}
+    if all(functions[gv] is f for gv, f in mod.functions.items()):
+        return mod
+    return tvm.IRModule(functions, attrs=mod.attrs)
+
+
+def _known_to_parameters(func: relax.Function) -> relax.Function:
+    if not isinstance(func.body, relax.SeqExpr):
+        return func
+    inputs = func.attrs.get("num_input") if func.attrs else None
+    known: set[Any] = set(func.params[int(inputs) :]) if inputs is not None else set()
+    extra: list[relax.Var] = []
+    blocks = []
+    for block in func.body.blocks:
+        bindings = []
+        for binding in block.bindings:
+            if isinstance(binding, relax.VarBinding) and _is_known(binding.value, known):
+                known.add(binding.var)
+                parameter = relax.Var(binding.var.name, binding.var.ty)
+                extra.append(parameter)
+                binding = relax.VarBinding(binding.var, parameter)
+            bindings.append(binding)
+        blocks.append(type(block)(bindings))
+    if not extra:
+        return func
+    body = relax.SeqExpr(blocks, func.body.body)
+    return relax.Function([*func.params, *extra], body, func.ret_ty, func.is_pure, func.attrs)
+
+
+def _is_known(value: Any, known: set[Any]) -> bool:
+    """Whether a binding applies a pure operator to known tensors, at least one."""
+    if not isinstance(value, relax.Call) or not isinstance(value.op, tvm.ir.Op):
+        return False
+    if not isinstance(value.ty, relax.TensorType) or not isinstance(value.ty.shape, relax.ShapeExpr):
+        return False
+    if not all(isinstance(d, tirx.IntImm) for d in value.ty.shape.values):
+        return False
+    tensors = list(_tensors(value.args))
+    return bool(tensors) and all(isinstance(t, tvm.ir.GenericConst) or t in known for t in tensors)
+
+
+def _tensors(args: Iterable[Any]) -> Iterable[Any]:
+    """Constants and variables among the arguments of a call; shapes and numbers are part of the operator."""
+    for arg in args:
+        if isinstance(arg, relax.Tuple):
+            yield from _tensors(arg.fields)
+        elif isinstance(arg, relax.Var | tvm.ir.GenericConst):
+            yield arg

@@ -1,0 +1,148 @@
+"""The roofline: what a tuned kernel takes, from its arithmetic, its traffic and the shape of its innermost loop.
+
+The efficiencies below stand for kernels that MetaSchedule tuned with tens of trials. They were measured on an AMD EPYC
+(Zen 3, LLVM, ``mcpu=znver3``); each is a fraction of the core's own rate in :mod:`.microbench` (101 GFLOP/s,
+55 GB/s), so that they carry over to other machines. Best of 32 to 64 trials, float32, one core:
+
+======================================================  ==========================================
+kernel                                                  measured
+======================================================  ==========================================
+conv 3×3, 64 → 64, 56×56                                NHWC 88–112 GFLOP/s; NCHW 85 (22 after only 32 trials)
+conv 1×1, 64 → 256, 56×56                               NHWC 57, NCHW 51
+conv 1×1, 512 → 128, 28×28                              NHWC 68, NCHW 36
+conv 3×3 stride 2, 128 → 128, 56×56                     NHWC 47, NCHW 38
+depthwise 3×3, 144 channels, 56×56                      NHWC 14, NCHW 10
+matmul 128×768×768; ×2304                               58; 57: merging Q, K and V changes nothing by itself
+relu, add, batch_norm: last axis of 64, 128, 768        60–75 GB/s (0.1–0.2 ns an element)
+the same: last axis of 56 or 96                         4–8 GB/s (1.1–2.1 ns an element)
+slice: last axis of 768; of 56                          100 GB/s; 10–70
+transposing permute_dims, concat along the last axis    5–18 GB/s
+softmax, layer_norm, pooling, sum                       7–23 GB/s
+exp, log, sigmoid; erf, tanh, sin, power                2.5 ns; 4.2–5.7 ns an element
+======================================================  ==========================================
+
+An elementwise kernel on its own is slow wherever a vector of 64 elements straddles rows, because MetaSchedule
+vectorises the fused loops by 64 and LLVM then gathers: see :func:`in_rows`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from .machine import Machine
+
+
+class Kind(Enum):
+    """Kinds of kernels that differ in how near to the machine's limits they come."""
+
+    DENSE = "dense"  # matmul, channels-last convolution: the vector axis runs along one operand, the other is broadcast
+    SLIDING = "sliding"  # channels-first convolution: the vector axis slides over the data
+    STRIDED = "strided"  # the same with a stride: vector loads gather
+    TRANSPOSED = "transposed"  # the vector axis isn't the last one of the operand it runs along
+    GROUPED = "grouped"  # each group of outputs reads its own part of the data
+    NO_REUSE = "no reuse"  # depthwise convolution, matrix times vector: some operand is read once
+    REDUCE = "reduce"  # sums, pooling, softmax, normalisation
+    STREAM = "stream"  # elementwise, or a copy in which the last axis stays the last
+    SHUFFLE = "shuffle"  # elements change their order along the last axis
+
+
+#: Fraction of peak arithmetic, fraction of bandwidth.
+EFFICIENCY: dict[Kind, tuple[float, float]] = {
+    Kind.DENSE: (0.8, 1.0),
+    Kind.SLIDING: (0.6, 1.0),
+    Kind.STRIDED: (0.45, 1.0),
+    Kind.TRANSPOSED: (0.2, 1.0),
+    Kind.GROUPED: (0.3, 1.0),
+    Kind.NO_REUSE: (0.25, 0.5),
+    Kind.REDUCE: (0.1, 0.2),
+    Kind.STREAM: (0.25, 1.0),
+    Kind.SHUFFLE: (0.1, 0.12),
+}
+#: What is left of a stream's bandwidth when vectors straddle rows.
+RAGGED = 0.15
+#: Terms of a sum at which starting and storing it costs as much as adding it up.
+_SHORT_SUM = 8
+_CHUNK = 64  # MetaSchedule's widest vector loop on CPUs
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a kernel does.
+
+    Attributes
+    ----------
+    kind : Kind
+        Kind of its heaviest part.
+    nbytes : float
+        Bytes it reads and writes in buffers that outlive it.
+    flops : float
+        Operations of its heaviest part.
+    depth : float
+        Terms summed into each output of that part; 0 where that doesn't matter.
+    width : int
+        Outputs along the innermost axis; 0 where that doesn't matter.
+    more_flops : float
+        Operations of everything else (bias, activation, …).
+    calls : float
+        Calls of transcendental functions, in units of one ``exp``.
+    rows : bool
+        Whether vectors stay inside of rows (:func:`in_rows`).
+    dtype : str
+        Type that it computes in.
+    """
+
+    kind: Kind
+    nbytes: float
+    flops: float = 0.0
+    depth: float = 0.0
+    width: int = 0
+    more_flops: float = 0.0
+    calls: float = 0.0
+    rows: bool = True
+    dtype: str = "float32"
+
+
+def in_rows(shape: Sequence[int]) -> bool:
+    """Whether 64 consecutive elements of a tensor are whole rows or part of one, at every level of its axes."""
+    run = 1
+    for extent in reversed(shape):
+        run *= extent
+        if run % _CHUNK == 0:
+            return True
+        if _CHUNK % run:
+            return False
+    return True
+
+
+def seconds(machine: Machine, work: Work) -> float:
+    """Roofline time of a kernel, without the overhead of calling it.
+
+    Parameters
+    ----------
+    machine : Machine
+        Where it runs.
+    work : Work
+        What it does.
+
+    Returns
+    -------
+    float
+        Seconds: the longer of computing and transferring, which overlap.
+    """
+    compute, bandwidth = EFFICIENCY[work.kind]
+    if work.depth:
+        compute *= work.depth / (work.depth + _SHORT_SUM)
+    if work.width:
+        # tiles divide the axis: its largest power of two is what fills vectors
+        compute *= 0.6 + 0.4 * min(1.0, (work.width & -work.width) / 8)
+    if work.kind is Kind.STREAM and not work.rows:
+        bandwidth *= RAGGED
+    peak = machine.peak(work.dtype)
+    computing = (
+        work.flops / (peak * compute)
+        + work.more_flops / (peak * EFFICIENCY[Kind.STREAM][0])
+        + work.calls / machine.scalar_calls
+    )
+    return max(computing, machine.transfer(work.nbytes) / bandwidth)

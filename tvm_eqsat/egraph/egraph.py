@@ -1,0 +1,248 @@
+"""The e-graph: sets of equal terms, stored as classes of hash-consed nodes.
+
+An *e-node* is a flat tuple of ints, ``(symbol, child class, ...)``. Each gets an id when it is added, and that id also
+names the class which is made for it; unions make some of these ids stand for others. Congruence is restored lazily, as
+in Willsey et al., "egg: Fast and Extensible Equality Saturation" (POPL 2021).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ..errors import EqSatError, IllTyped
+from .frozen import FrozenEGraph
+from .tables import NO_PARENTS, ENode, Snapshot, Tables
+
+
+class EGraph(Tables):
+    """An e-graph with analysis, provenance and snapshots. It knows no operator.
+
+    Everything it enumerates comes in the order in which nodes were added, so equal calls give equal results in any
+    process.
+
+    Parameters
+    ----------
+    analysis : Analysis, optional
+        Data of every class.
+    """
+
+    __slots__ = ()
+
+    # ------------------------------------------------------------------ growing
+
+    def sym(self, op: str, attrs: tuple[Any, ...] = ()) -> int:
+        """The symbol of an operator with attributes."""
+        return self.symbols.intern(op, attrs)
+
+    def add(self, sym: int, children: Sequence[int] = (), why: int = 0) -> int:
+        """Add a node, or find the equal one.
+
+        Parameters
+        ----------
+        sym : int
+            From :meth:`sym`.
+        children : sequence of int
+            Class ids, canonical or not; -1 (an ill-typed operand) makes the node ill-typed too.
+        why : int
+            From :meth:`reason_id`: what makes this node, if it is new.
+
+        Returns
+        -------
+        int
+            Class id, or -1 if the node is ill-typed.
+        """
+        found = self._memo.get((sym, *children))
+        if found is not None:
+            return self._sets.find(found)
+        parent, data = self._sets.parent, self._data
+        canonical, key = [sym], [sym]
+        for c in children:
+            if c < 0:
+                return -1
+            while parent[c] != c:
+                parent[c] = c = parent[parent[c]]
+            canonical.append(c)
+            key.append(data[c])
+        node = tuple(canonical)
+        found = self._memo.get(node)
+        if found is not None:
+            return self._sets.find(found)
+        datum = self._data_table.make(tuple(key))
+        return -1 if datum < 0 else self._insert(node, datum, why)
+
+    def _insert(self, node: ENode, datum: int, why: int) -> int:
+        if self._shared:
+            self._unshare()
+        new = self._memo[node] = self._sets.make()
+        self._node.append(node)
+        self._why.append(why)
+        self._ids.append((new,))
+        self._parents.append(NO_PARENTS)
+        self._own.append(0)
+        self._data.append(datum)
+        self._by_op.setdefault(self.symbols.ops[node[0]], []).append(new)
+        self._log.append(new)
+        self._num_classes += 1
+        for c in dict.fromkeys(node[1:]):
+            self._own_parents(c).append(new)
+        return new
+
+    def union(self, a: int, b: int, why: int = 0) -> bool:
+        """Make two classes equal. :meth:`rebuild` restores congruence, once for many unions.
+
+        Parameters
+        ----------
+        a, b : int
+            Class ids.
+        why : int
+            From :meth:`reason_id`; named if the union fails.
+
+        Returns
+        -------
+        bool
+            Whether they were different.
+
+        Raises
+        ------
+        EqSatError
+            The analysis finds that they can't be equal; nothing has changed then.
+        """
+        try:
+            return self._union(a, b)
+        except EqSatError as error:
+            if not why:
+                raise
+            raise type(error)(f"{error} (united by {self._reasons[why]!r})") from error
+
+    def _union(self, a: int, b: int) -> bool:
+        keep, gone = self._sets.find(a), self._sets.find(b)
+        if keep == gone:
+            return False
+        merged = self._data_table.merge(self._data[keep], self._data[gone])
+        if self._shared:
+            self._unshare()
+        parents, data, ids = self._parents, self._data, self._ids
+        # The class with fewer users goes, since these are what has to be repaired.
+        if (len(parents[keep]), -keep) < (len(parents[gone]), -gone):
+            keep, gone = gone, keep
+        for c in (keep, gone):
+            if data[c] != merged:
+                self._stale += parents[c]
+        data[keep] = merged
+        self._sets.union(keep, gone)
+        self._pending += parents[gone]
+        if parents[gone]:
+            self._own_parents(keep).extend(parents[gone])
+            parents[gone] = NO_PARENTS
+            self._own[gone] = 0
+        ids[keep] += ids[gone]
+        ids[gone] = ()
+        self._dirty[keep] = None
+        self._num_classes -= 1
+        return True
+
+    def _own_parents(self, c: int) -> list[int]:
+        if not self._own[c]:
+            self._parents[c] = self._parents[c].copy()
+            self._own[c] = 1
+        return self._parents[c]
+
+    # ------------------------------------------------------------------ rebuilding
+
+    def rebuild(self) -> None:
+        """Restore the invariants: equal nodes are one node of one class, and data is up to date.
+
+        Raises
+        ------
+        EqSatError
+            Two classes became equal by congruence that the analysis says can't be, or a node became ill-typed. The
+            rest is rebuilt all the same, only these stay apart: the e-graph can be read, extended and restored.
+        """
+        error: EqSatError | None = None
+        changed: dict[int, None] = {}
+        orphans: dict[int, None] = {}  # children of nodes that died
+        while self._pending or self._stale:
+            try:
+                if self._pending:
+                    self._repair(self._pending.pop(), changed, orphans)
+                else:
+                    self._refresh(self._stale.pop(), changed)
+            except EqSatError as failure:
+                error = error or failure
+        find = self._sets.find
+        changed.update(self._dirty)
+        self._log.extend(dict.fromkeys([find(c) for c in changed]))
+        self._purge(dict.fromkeys([find(c) for c in self._dirty]), dict.fromkeys([find(c) for c in orphans]))
+        self._dirty = {}
+        if error is not None:
+            raise error
+
+    def _repair(self, i: int, changed: dict[int, None], orphans: dict[int, None]) -> None:
+        """Make a node canonical again, and unite its class with that of the node which it may now equal."""
+        old = self._node[i]
+        if old is None:
+            return
+        find, memo = self._sets.find, self._memo
+        new = (old[0], *[find(c) for c in old[1:]])
+        if new == old:
+            return
+        changed[i] = None
+        if memo.get(old) == i:
+            del memo[old]
+        self._node[i] = new
+        other = memo.setdefault(new, i)
+        if other != i:
+            self._union(i, other)
+            first, second = (i, other) if i < other else (other, i)
+            memo[new] = first
+            self._node[second] = None
+            self._dead += 1
+            self._dirty[second] = None
+            orphans.update(dict.fromkeys(new[1:]))
+
+    def _refresh(self, i: int, changed: dict[int, None]) -> None:
+        """Make a node's data again, and that of its users if it changed."""
+        node = self._node[i]
+        if node is None:
+            return
+        find, data = self._sets.find, self._data
+        c = find(i)
+        changed[c] = None  # a guard may look at the operands' data
+        made = self._data_table.make((node[0], *[data[find(k)] for k in node[1:]]))
+        if made < 0:
+            sym = node[0]
+            raise IllTyped(
+                f"{self.ops[sym]}{self.attrs[sym] or ''} became ill-typed when an operand's data improved to "
+                f"{[self.data(k) for k in node[1:]]}: Analysis.make has to be monotone"
+            )
+        merged = self._data_table.merge(data[c], made)
+        if merged != data[c]:
+            data[c] = merged
+            self._stale += self._parents[c]
+
+    def _purge(self, merged: Iterable[int], orphans: Iterable[int]) -> None:
+        """Drop dead nodes from the classes that had them, and let every live node point at its class directly."""
+        node, parent = self._node, self._sets.parent
+        for c in merged:
+            live = self._ids[c] = tuple(sorted([i for i in self._ids[c] if node[i] is not None]))
+            for i in live:
+                parent[i] = c
+        for c in dict.fromkeys([*merged, *orphans]):
+            self._parents[c] = sorted({i for i in self._parents[c] if node[i] is not None})
+            self._own[c] = 1
+        if self._dead > len(self._memo):
+            self._by_op = {op: [i for i in ids if node[i] is not None] for op, ids in self._by_op.items()}
+            self._dead = 0
+
+    # ------------------------------------------------------------------ copying
+
+    def snapshot(self) -> Snapshot:
+        """Rebuild, then save the state. The first change after it, or after a restore, copies each table once."""
+        self.rebuild()
+        return self._capture()
+
+    def freeze(self, roots: Sequence[int]) -> FrozenEGraph:
+        """Rebuild, then copy what the roots reach into flat arrays for extraction."""
+        self.rebuild()
+        return FrozenEGraph.of(self, roots)

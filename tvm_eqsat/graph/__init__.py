@@ -1,0 +1,1 @@
+"""Tensor graphs: the operator table, and the way from Relax and back."""

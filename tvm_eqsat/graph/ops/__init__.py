@@ -1,0 +1,45 @@
+"""The operator table: importing this package registers every operator, one file per family."""
+
+from __future__ import annotations
+
+from ..operator import BY_RELAX_NAME, OPERATORS
+from . import (
+    binary,
+    conv,
+    conv_transpose,
+    create,
+    elementwise,
+    image,
+    index,
+    leaves,
+    linear,
+    norm,
+    pad,
+    pool,
+    reduce,
+    shape,
+    softmax,
+)
+from .aliases import READERS, read_alias
+
+__all__ = [
+    "BY_RELAX_NAME",
+    "OPERATORS",
+    "READERS",
+    "binary",
+    "conv",
+    "conv_transpose",
+    "create",
+    "elementwise",
+    "image",
+    "index",
+    "leaves",
+    "linear",
+    "norm",
+    "pad",
+    "pool",
+    "read_alias",
+    "reduce",
+    "shape",
+    "softmax",
+]

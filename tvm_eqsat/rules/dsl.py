@@ -1,0 +1,167 @@
+"""How rules are written: typed variables, and one builder per operator that serves both sides.
+
+On a left side, ``op.matmul(x, w)`` with variables is a *pattern*. On a right side written as a function, the same
+call with :class:`Term` arguments adds the node to the e-graph and returns its e-class, whose shape can be asked::
+
+    x, p, q = tensors("x"), *attributes("p q")
+    Rule(
+        name="permute-permute",
+        law="permute(permute(x, p), q) = permute(x, p[q])",
+        lhs=op.permute_dims(op.permute_dims(x, axes=p), axes=q),
+        rhs=lambda x, p, q: op.permute_dims(x, axes=[p[i] for i in q]),
+        shapes=("x:abc",),
+    )
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..egraph.egraph import EGraph
+from ..egraph.pattern import AttrVar, Each, Pat, Rest, Var
+from ..errors import IllTyped, RuleError
+from ..graph.operator import REQUIRED, Operator
+from ..graph.ops import OPERATORS
+from ..graph.tensor_graph import Constant
+from ..graph.types import Dim, TensorType
+from .analysis import Info
+
+__all__ = ["Builder", "Term", "attributes", "each", "op", "rest", "tensors"]
+
+
+def tensors(names: str) -> Any:
+    """Variables that each stand for one tensor: ``x, w = tensors("x w")``."""
+    found = tuple(Var(name) for name in names.split())
+    return found[0] if len(found) == 1 else found
+
+
+def attributes(names: str) -> Any:
+    """Variables that each stand for one attribute value, or for all attributes (``attrs=a``)."""
+    found = tuple(AttrVar(name) for name in names.split())
+    return found[0] if len(found) == 1 else found
+
+
+def rest(name: str) -> Rest:
+    """Variable for all operands of a variadic operator; the right side gets a tuple."""
+    return Rest(name)
+
+
+def each(pattern: Pat) -> Each:
+    """Every operand of a variadic operator matches ``pattern``; its variables become tuples."""
+    return Each(pattern)
+
+
+class Builder:
+    """Where the terms of one rule application go: an e-graph and the rule's provenance id."""
+
+    __slots__ = ("egraph", "why")
+
+    def __init__(self, egraph: EGraph, why: int = 0) -> None:
+        self.egraph = egraph
+        self.why = why
+
+    def add(self, name: str, attrs: tuple[Any, ...], children: list[int]) -> Term:
+        """Add one node.
+
+        Raises
+        ------
+        IllTyped
+            The operator doesn't apply to these operands.
+        """
+        found = self.egraph.add(self.egraph.sym(name, attrs), children, self.why)
+        if found < 0:
+            raise IllTyped(f"{name} doesn't apply to {', '.join(str(self.egraph.data(c).type) for c in children)}")
+        return Term(self, found)
+
+
+class Term:
+    """An e-class seen from a rule: its type and facts, ready to be an operand."""
+
+    __slots__ = ("builder", "cls")
+
+    def __init__(self, builder: Builder, cls: int) -> None:
+        self.builder = builder
+        self.cls = cls
+
+    @property
+    def info(self) -> Info:
+        """The analysis data."""
+        return self.builder.egraph.data(self.cls)  # type: ignore[no-any-return]
+
+    @property
+    def type(self) -> TensorType:
+        """Shape and dtype."""
+        return self.info.type  # type: ignore[return-value]
+
+    @property
+    def shape(self) -> tuple[Dim, ...]:
+        """The shape."""
+        return self.info.shape
+
+    @property
+    def rank(self) -> int:
+        """Number of dimensions."""
+        return len(self.info.shape)
+
+    @property
+    def dtype(self) -> str:
+        """TVM dtype."""
+        return self.type.dtype
+
+    @property
+    def const(self) -> bool:
+        """Whether it is known before the first run (constants or weights)."""
+        return self.info.const > 0
+
+    @property
+    def fill(self) -> Any:
+        """The value of every element, or None."""
+        return self.info.fill
+
+
+class _OperatorBuilder:
+    """Builds patterns or terms of one operator."""
+
+    __slots__ = ("record",)
+
+    def __init__(self, record: Operator) -> None:
+        self.record = record
+
+    def __call__(self, *operands: Any, attrs: Any = None, **named: Any) -> Any:
+        builder = next((a.builder for a in operands if isinstance(a, Term)), None)
+        if builder is None:
+            return self._pattern(operands, attrs, named)
+        if attrs is None:
+            attrs = self.record.make_attrs(**named)
+        children = [a.cls if isinstance(a, Term) else _constant(builder, a).cls for a in operands]
+        return builder.add(self.record.name, attrs, children)
+
+    def _pattern(self, operands: tuple[Any, ...], attrs: Any, named: dict[str, Any]) -> Pat:
+        if attrs is not None:
+            return Pat(self.record.name, operands, attrs)
+        missing = [k for k, v in self.record.schema.items() if v is REQUIRED and k not in named]
+        if missing:
+            raise RuleError(f"the pattern {self.record.name}(…) must name the attribute {missing[0]!r} or take attrs=…")
+        return Pat(self.record.name, operands, tuple(self.record.make_attrs(**named)))
+
+
+def _constant(builder: Builder, value: Any) -> Term:
+    record = OPERATORS["constant"]
+    return builder.add("constant", record.make_attrs(value=Constant(np.asarray(value))), [])
+
+
+class _Operators:
+    """``op.NAME`` is the builder of the operator NAME."""
+
+    def __getattr__(self, name: str) -> _OperatorBuilder:
+        record = OPERATORS.get(name)
+        if record is None:
+            raise RuleError(f"no operator is named {name!r}; the table has: {', '.join(sorted(OPERATORS))}")
+        found = _OperatorBuilder(record)
+        setattr(self, name, found)
+        return found
+
+
+op = _Operators()

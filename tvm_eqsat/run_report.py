@@ -1,0 +1,129 @@
+"""``Report``: what one run of the pass did."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .files import write_atomically
+
+
+@dataclass
+class RegionReport:
+    """Facts of one dataflow block.
+
+    Attributes
+    ----------
+    where : str
+        The function and block.
+    operators, opaque : int
+        Table operators in the imported block, and bindings that were kept as they are.
+    iterations : list of dict
+        Per round of saturation: ``nodes``, ``classes``, ``seconds``, ``applied`` (rule to count).
+    stop_reason : str
+        Why saturation stopped.
+    rules_used : dict of str to int
+        Rules whose e-nodes are part of the chosen program, with their number of e-nodes.
+    candidates : list of dict
+        The programs that were priced: ``origin`` and ``predicted_ms``.
+    chosen : str
+        ``"original"`` or the chosen candidate's origin.
+    """
+
+    where: str
+    operators: int = 0
+    opaque: int = 0
+    iterations: list[dict[str, Any]] = field(default_factory=list)
+    stop_reason: str = ""
+    rules_used: dict[str, int] = field(default_factory=dict)
+    candidates: list[dict[str, Any]] = field(default_factory=list)
+    chosen: str = "original"
+
+
+@dataclass
+class Report:
+    """Facts of one run of :class:`~tvm_eqsat.transform.EqSatOptimize`.
+
+    Attributes
+    ----------
+    target : str
+        The target that prices are for.
+    options : dict
+        The options in force.
+    changed : bool
+        Whether the module was rewritten; if not, the very same module was returned.
+    predicted_ms_before, predicted_ms_after : float
+        Predicted run time of the module before and after, in milliseconds.
+    price_source : str
+        Where the prices come from, e.g. ``"roofline"``.
+    stages : dict of str to float
+        Seconds spent in each stage.
+    regions : list of RegionReport
+        One for each dataflow block.
+    skipped : list of str
+        Blocks and functions that were left alone, and why.
+    verification : str
+        What ``verify`` found, or empty.
+    """
+
+    target: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    changed: bool = False
+    predicted_ms_before: float = 0.0
+    predicted_ms_after: float = 0.0
+    price_source: str = ""
+    stages: dict[str, float] = field(default_factory=dict)
+    regions: list[RegionReport] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    verification: str = ""
+
+    def rules_applied(self) -> dict[str, int]:
+        """How often each rule changed an e-graph, most frequent first."""
+        return _total(it["applied"] for r in self.regions for it in r.iterations)
+
+    def rules_used(self) -> dict[str, int]:
+        """E-nodes of the result that each rule made, most first."""
+        return _total(r.rules_used for r in self.regions)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All facts as plain values."""
+        return {**asdict(self), "rules_applied": self.rules_applied(), "rules_used": self.rules_used()}
+
+    def to_json(self) -> str:
+        """All facts as a JSON object."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    def save(self, path: str | Path) -> None:
+        """Write :meth:`to_json` to a file, completely or not at all."""
+        write_atomically(path, self.to_json() + "\n")
+
+    def summary(self) -> str:
+        """A few lines for a person."""
+        nodes = sum(r.iterations[-1]["nodes"] for r in self.regions if r.iterations)
+        classes = sum(r.iterations[-1]["classes"] for r in self.regions if r.iterations)
+        reasons = ", ".join(dict.fromkeys(r.stop_reason for r in self.regions if r.stop_reason)) or "nothing to do"
+        used = ", ".join(f"{name} ×{count}" for name, count in self.rules_used().items()) or "none"
+        lines = [
+            f"e-graph:   {nodes} e-nodes in {classes} e-classes ({reasons})",
+            f"predicted: {self.predicted_ms_before:.3f} ms -> {self.predicted_ms_after:.3f} ms ({self.price_source})",
+            f"rules in the result: {used}",
+            "stages:    " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in self.stages.items()),
+        ]
+        if not self.changed:
+            lines.insert(0, "nothing better was found: the module is unchanged")
+        if self.verification:
+            lines.append(f"verified:  {self.verification}")
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.summary()
+
+
+def _total(counts: Any) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for part in counts:
+        for name, count in part.items():
+            total[name] = total.get(name, 0) + count
+    return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
