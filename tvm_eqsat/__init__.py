@@ -32,9 +32,6 @@ def __getattr__(name: str) -> Any:
 
 
 def _attach() -> None:
-    from .install import check_installation
-
-    check_installation()
     import tvm  # runs the entry point unless auto-loading is switched off
 
     from ._autoload import autoload

@@ -42,7 +42,7 @@ class EqSatOptions:
         60.0, "seconds at which saturation stops; a run that this limit stops isn't reproducible", low=0
     )
     match_limit: int = _option(2_000, "matches of one rule in one round before it backs off", low=1)
-    extractor: str = _option("local", "how the cheapest program is searched for: tree, greedy-dag or local")
+    extractor: str = _option("local", "how the cheapest program is searched for, by name: see tvm_eqsat.extract")
     candidates: int = _option(4, "extracted programs that are priced after TVM's real fusion", low=1)
     fold_limit: int = _option(256 << 20, "bytes above which the result of a constant subgraph isn't folded", low=0)
     verify: bool = _option(False, "run the original and the result on random inputs and compare")

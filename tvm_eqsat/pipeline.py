@@ -26,7 +26,7 @@ def eqsat_pipeline(target: Target | str | dict[str, Any] | None = None, **option
     tvm.transform.Pass
         For ``tvm.compile(mod, target, relax_pipeline=…)``.
     """
-    optimize = EqSatOptimize(target=target, **options)
+    optimize: Any = EqSatOptimize(target=target, **options)
 
     @tvm.transform.module_pass(opt_level=0, name="eqsat_pipeline")
     def pipeline(mod: IRModule, _ctx: tvm.transform.PassContext) -> IRModule:

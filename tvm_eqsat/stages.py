@@ -166,7 +166,9 @@ class Optimizer:
                     if rule:
                         rules[rule] = rules.get(rule, 0) + 1
                 origin = f"{self.options.extractor}, movement at {share:.0%}"
-                work.candidates.append(Candidate(origin, graph, dict(sorted(rules.items(), key=lambda r: (-r[1], r[0])))))
+                work.candidates.append(
+                    Candidate(origin, graph, dict(sorted(rules.items(), key=lambda r: (-r[1], r[0]))))
+                )
 
     def _costs(self, egraph: EGraph, frozen: FrozenEGraph, movement: float) -> list[float]:
         cost = NodeCost(self.machine, fold_limit=self.options.fold_limit, movement=movement)

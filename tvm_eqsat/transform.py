@@ -7,9 +7,11 @@ import logging
 from typing import Any
 
 import tvm
+import tvm_ffi
 from tvm import IRModule
 from tvm.target import Target
 
+from . import errors
 from .cost.machine import machine_for
 from .cost.pricing import KernelPricer, RooflinePricer
 from .errors import OptionError, VerificationError
@@ -20,6 +22,11 @@ from .run_report import Report
 from .stages import Optimizer
 
 log = logging.getLogger("tvm_eqsat")
+
+# A pass is called through TVM's FFI, which turns exceptions that it doesn't know into RuntimeError.
+_ERRORS: list[type] = [errors.EqSatError, *errors.EqSatError.__subclasses__()]
+for _error in _ERRORS:
+    tvm_ffi.register_error(_error.__name__, _error)
 
 
 @tvm.transform.module_pass(opt_level=0, name="EqSatOptimize")
@@ -95,11 +102,11 @@ class EqSatOptimize:
         with target:
             found = run.run(mod)
         if self.options.verify and run.report.changed:
-            found = self._verified(mod, found, target)
+            found = self._verified(mod, found, target, run.report)
         log.info("%s", run.report.summary())
         return found
 
-    def _verified(self, mod: IRModule, found: IRModule, target: Target) -> IRModule:
+    def _verified(self, mod: IRModule, found: IRModule, target: Target, report: Report) -> IRModule:
         from .verify.module import compare_modules
 
         try:
@@ -108,10 +115,10 @@ class EqSatOptimize:
             if self.options.on_mismatch == "raise":
                 raise
             log.warning("the original module is kept: %s", err)
-            self.report.verification = f"failed, the original module was kept: {err}"
-            self.report.changed = False
+            report.verification = f"failed, the original module was kept: {err}"
+            report.changed = False
             return mod
-        self.report.verification = str(run)
+        report.verification = str(run)
         return found
 
 

@@ -6,17 +6,14 @@ import argparse
 import logging
 import math
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from tvm import tirx
 from tvm.s_tir import meta_schedule as ms
+from tvm.s_tir.meta_schedule.utils import fork_seed
 from tvm.target import Target
 
 from tvm_eqsat.cost.intrinsics import load_intrinsics
@@ -30,6 +27,7 @@ from .arguments import add_common_arguments, add_model_arguments, add_rpc_argume
 from .eqsat import add_eqsat_arguments, eqsat_options, optimise
 from .errors import TVMCException, explained
 from .files import write_text
+from .interrupt import INTERRUPTED, interruptible
 from .legacy import refuse_legacy_flags
 from .measure import builder_and_runner
 from .model import TVMCModel
@@ -38,9 +36,6 @@ from .tasks import filter_tasks, format_tasks
 from .tracker import rpc_config
 
 logger = logging.getLogger("TVMC")
-
-#: Exit code of a command that Ctrl-C ended.
-INTERRUPTED = 130
 
 # MetaSchedule's learned model guesses at random until it has seen this many trials, but is trained after every batch.
 _LEARNING_STARTS = 100
@@ -183,18 +178,26 @@ def tune_model(
     load_intrinsics()
     batch = batch_size(trials, len(tasks))
     with explained("preparing to tune"), tvm_target:
-        _quieten(logging.getLogger("tvm.s_tir.meta_schedule"))
-        contexts, weights = ms.relax_integration.extracted_tasks_to_tune_contexts(
-            tasks, str(directory), strategy=_strategy(batch), seed=seed, num_threads=available_cores()
-        )
+        contexts = [
+            ms.TuneContext(
+                mod=task.dispatched[0],
+                target=tvm_target,
+                space_generator="post-order-apply",
+                search_strategy=_strategy(batch),
+                task_name=task.task_name,
+                rand_state=rand_state,
+                num_threads=available_cores(),
+            )
+            for task, rand_state in zip(tasks, fork_seed(seed, len(tasks)), strict=True)
+        ]
         builder, runner = builder_and_runner(tvm_target, config, rpc=rpc, workers=workers, timeout=timeout)
-    names = [context.task_name for context in contexts]
+    names, weights = [task.task_name for task in tasks], [int(task.weight) for task in tasks]
     if trials < len(tasks):
         logger.warning("%d trials are too few for %d kernels: some stay untuned", trials, len(tasks))
 
     outlook = Outlook(weights)
     done = failed = 0
-    with _interruptible() as stopping, Progress("tuning", trials, "trials") as bar, explained("tuning"), tvm_target:
+    with interruptible() as stopping, Progress("tuning", trials, "trials") as bar, explained("tuning"), tvm_target:
 
         def on_batch(i: int, results: Sequence[ms.runner.RunnerResult]) -> None:
             nonlocal done, failed
@@ -222,12 +225,12 @@ def tune_model(
         )
         interrupted = stopping()
     if done and failed == done:
-        logger.warning("every trial failed; -vv shows why")
+        raise TVMCException(f"all {done} trials failed; -vv shows why")
     return {
         "output": str(directory),
         "target": str(tvm_target),
         "tasks": [
-            {"name": name, "weight": int(weight), "best_us": _finite(outlook.time(i) * 1e6)}
+            {"name": name, "weight": weight, "best_us": _finite(outlook.time(i) * 1e6)}
             for i, (name, weight) in enumerate(zip(names, weights, strict=True))
         ],
         "trials": done,
@@ -240,7 +243,7 @@ def tune_model(
 
 
 def _finite(number: float) -> float | None:
-    return round(number, 4) if number < math.inf else None
+    return round(number, 6) if number < math.inf else None
 
 
 def batch_size(trials: int, tasks: int) -> int:
@@ -249,7 +252,7 @@ def batch_size(trials: int, tasks: int) -> int:
     A batch of less than 8 spends more time on searching than on measuring.
     """
     share = trials // tasks
-    return max(1, min(64, share, max(8, share // 2)))
+    return max(1, min(32, share, max(8, share // 2)))
 
 
 def _strategy(batch: int) -> ms.search_strategy.SearchStrategy:
@@ -292,31 +295,3 @@ def _open_database(directory: Path, prior: str | Path | None, target: Target) ->
         if earlier is not None and Path(str(prior)).resolve() != directory.resolve():
             logger.info("%d earlier records were taken over", records.copy_records(earlier, database))
     return database
-
-
-def _quieten(meta_schedule: logging.Logger) -> None:
-    # At each call: MetaSchedule sets its logger to DEBUG, and takes the level it finds for what goes to stdout.
-    verbosity = {logging.DEBUG: logging.DEBUG, logging.INFO: logging.INFO}
-    meta_schedule.setLevel(verbosity.get(logger.getEffectiveLevel(), logging.ERROR))
-
-
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Let Ctrl-C set a flag, since an exception inside MetaSchedule's C++ would end the process; a second one exits."""
-    requested = False
-
-    def on_signal(_signum: int, _frame: FrameType | None) -> None:
-        nonlocal requested
-        if requested:
-            os._exit(INTERRUPTED)
-        requested = True
-        logger.warning("interrupted: finishing the current batch; press Ctrl-C again to drop it")
-
-    if threading.current_thread() is not threading.main_thread():  # Python lets only that one handle signals
-        yield lambda: False
-        return
-    before = signal.signal(signal.SIGINT, on_signal)
-    try:
-        yield lambda: requested
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -24,12 +24,13 @@ from .eqsat import add_eqsat_arguments, eqsat_options, optimise
 from .errors import TVMCException, explained
 from .files import replacing, write_text
 from .inputs import signature
+from .isolated import isolated
 from .legacy import refuse_legacy_flags
 from .model import TVMCModel
 from .package import TVMCPackage, check_whole, embed_metadata, library_name, pack
 from .pass_config import pass_context
 from .records import load_database
-from .target import add_target_arguments, as_target, is_generic, num_cores, target_from_cli, target_options
+from .target import add_target_arguments, as_target, is_generic, num_cores, runs_here, target_from_cli, target_options
 
 logger = logging.getLogger("TVMC")
 
@@ -210,10 +211,12 @@ def compile_model(
             executable = tvm.compile(_renamed(mod, mod_name), tvm_target, relax_pipeline=stages)
             if print_pass_times:
                 print(f"Compilation time breakdown by pass:\n{timing.render()}")
-        with explained("linking the shared library"), tempfile.TemporaryDirectory() as folder:
+        here = cross is not None or runs_here(tvm_target)
+        linking = "linking the shared library" + ("" if here else ", without a --cross-compiler,")
+        with explained(linking), tempfile.TemporaryDirectory() as folder:
             library = Path(folder) / "mod.so" if kind == "tar" else scratch
             fcompile = cc.cross_compiler(cross, options=(cross_options or "").split()) if cross else None
-            executable.export_library(str(library), fcompile=fcompile)
+            isolated(lambda: executable.export_library(str(library), fcompile=fcompile))
             check_whole(library)
             if kind == "tar":
                 pack(scratch, library, metadata)
@@ -243,12 +246,9 @@ def _describe(model: TVMCModel, target: tvm.target.Target, entry: str) -> dict[s
 def _renamed(mod: tvm.IRModule, entry: str) -> tvm.IRModule:
     if entry == "main":
         return mod
-    functions = {
-        tvm.ir.GlobalVar(entry) if gv.name_hint == "main" else gv: function.without_attr("global_symbol")
-        if gv.name_hint == "main"
-        else function
-        for gv, function in mod.functions.items()
-    }
+    functions = dict(mod.functions)
+    main = functions.pop(mod.get_global_var("main"))
+    functions[tvm.ir.GlobalVar(entry)] = main.with_attr("global_symbol", entry)
     return tvm.IRModule(functions, attrs=mod.attrs)
 
 

@@ -10,6 +10,8 @@ from tvm_eqsat.errors import EqSatError
 
 logger = logging.getLogger("TVMC")
 
+_AFTER_THE_ERROR = ("Command line:", "collect2:")  # what follows the linker's message
+
 
 class TVMCException(EqSatError):
     """Something that the user of tvmc can mend; the command ends with exit code 4."""
@@ -26,7 +28,7 @@ class TVMCImportError(TVMCException):
 def explained(what: str) -> Iterator[None]:
     """Turn whatever TVM, a frontend or the linker raises inside the block into a :class:`TVMCException`.
 
-    The message keeps the error's last line, where TVM says what was wrong; ``-vv`` shows the whole.
+    The message keeps the error's last line, where they say what was wrong; ``-vv`` shows the whole.
     """
     try:
         yield
@@ -34,5 +36,6 @@ def explained(what: str) -> Iterator[None]:
         raise
     except Exception as err:
         logger.debug("%s failed", what, exc_info=True)
-        lines = [line.strip() for line in str(err).splitlines() if line.strip()]
+        lines = [line.strip() for line in str(err).splitlines()]
+        lines = [line for line in lines if line and not line.startswith(_AFTER_THE_ERROR)]
         raise TVMCException(f"{what} failed: {lines[-1] if lines else type(err).__name__}") from err

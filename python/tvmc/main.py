@@ -18,10 +18,13 @@ import tvm
 from tvm_eqsat import __version__
 from tvm_eqsat.errors import EqSatError
 
-from .autotuner import INTERRUPTED, add_tune_parser
+from .autotuner import add_tune_parser
 from .compiler import add_compile_parser
-from .errors import TVMCException, TVMCImportError
+from .errors import TVMCImportError
+from .interrupt import INTERRUPTED
 from .runner import add_run_parser
+
+_META_SCHEDULE = "tvm.s_tir.meta_schedule"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,20 +49,22 @@ def _version() -> str:
 
 
 def _set_verbosity(verbose: int) -> None:
-    """Warnings by default, then information, then everything, on stderr."""
+    """Warnings by default, then information, then everything, on stderr. MetaSchedule is told to say less."""
     level = max(logging.DEBUG, logging.WARNING - 10 * verbose)
-    for name in ("TVMC", "tvm_eqsat"):
+    for name, threshold in (
+        ("TVMC", level),
+        ("tvm_eqsat", level),
+        (_META_SCHEDULE, level if verbose else logging.ERROR),
+    ):
         logger = logging.getLogger(name)
-        logger.setLevel(level)
+        logger.setLevel(threshold)
         for handler in [handler for handler in logger.handlers if handler.get_name() == "tvmc"]:
             logger.removeHandler(handler)
         handler = logging.StreamHandler()
         handler.set_name("tvmc")
         handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
         logger.addHandler(handler)
-    logging.getLogger("tvm_eqsat.progress").setLevel(
-        min(level, logging.INFO)
-    )  # tuning without a sign of life is no good
+    logging.getLogger("tvm_eqsat.progress").setLevel(min(level, logging.INFO))  # a sign of life while tuning
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -103,8 +108,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps({**outcome, "exit_code": code}), flush=True)
     return code
 
-
-__all__ = ["TVMCException", "main"]
 
 if __name__ == "__main__":
     sys.exit(main())

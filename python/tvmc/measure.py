@@ -34,27 +34,26 @@ def builder_and_runner(
     """
     if rpc is None and runs_here(target):
         return engine(num_cores(target), workers=workers, build_timeout=timeout, run_timeout=timeout, config=config)
+
+    # Nested, so that they travel to the workers by value: those need not be able to import this package.
+
+    def build_kernel(mod: tvm.IRModule, target: Target, _params: Any) -> tvm.runtime.Module:
+        # Unlike MetaSchedule's, without importing the tensor intrinsics of every target: the kernel has its schedule.
+        from tvm.driver import build
+        from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
+
+        return build(RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(mod), target=target)
+
+    def ignore_interrupts() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+
+    if rpc is None:
+        runner = ms.runner.LocalRunner(timeout_sec=timeout, evaluator_config=config, initializer=ignore_interrupts)
+    else:
+        runner = ms.runner.RPCRunner(
+            rpc_config=rpc, evaluator_config=config, max_workers=workers, initializer=ignore_interrupts
+        )
     builder = ms.builder.LocalBuilder(
         max_workers=workers, timeout_sec=timeout, f_build=build_kernel, initializer=ignore_interrupts
     )
-    if rpc is not None:
-        return builder, ms.runner.RPCRunner(rpc_config=rpc, evaluator_config=config, max_workers=workers)
-    runner = ms.runner.LocalRunner(timeout_sec=timeout, evaluator_config=config, initializer=ignore_interrupts)
     return builder, runner
-
-
-def build_kernel(mod: tvm.IRModule, target: Target, _params: Any) -> tvm.runtime.Module:
-    """Build one scheduled kernel, in a worker process.
-
-    Like MetaSchedule's own function, but without importing the tensor intrinsics of every target first: a kernel has
-    its schedule when it gets here.
-    """
-    from tvm.driver import build
-    from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
-
-    return build(RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(mod), target=target)
-
-
-def ignore_interrupts() -> None:
-    """Leave Ctrl-C to the parent; runs in a worker process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -61,7 +61,7 @@ def lowering(target: Target, database: Database | None, on_kernels: ModuleHook, 
     def run(mod: tvm.IRModule, _: PassContext) -> tvm.IRModule:
         sequence = tvm.transform.Sequential
         fusing, scheduling = _fusing_passes(target)
-        with target, database or contextlib.nullcontext():
+        with target, contextlib.nullcontext() if database is None else database:  # an empty one is false
             mod = sequence(fusing)(mod)
             if database is not None:
                 mod = relax.transform.MetaScheduleApplyDatabase()(mod)

@@ -21,7 +21,7 @@ from .legacy import refuse_legacy_flags
 from .package import TVMCPackage, read_metadata
 from .profile import KernelTimes
 from .result import TVMCResult
-from .tracker import tracker_host_port_from_cli
+from .tracker import check_reachable, connect_tracker, tracker_host_port_from_cli
 
 logger = logging.getLogger("TVMC")
 
@@ -180,10 +180,13 @@ def run_module(
 
 
 def _connect(hostname: str, port: int, key: str | None) -> rpc.RPCSession:
+    if key is not None:
+        tracker = connect_tracker(hostname, port, key)
+        with explained(f"waiting for a device '{key}' of {hostname}:{port}"):
+            return tracker.request(key, session_timeout=_SESSION_TIMEOUT_S)
+    check_reachable(hostname, port)
     with explained(f"connecting to {hostname}:{port}"):
-        if key is None:
-            return rpc.connect(hostname, port)
-        return rpc.connect_tracker(hostname, port).request(key, session_timeout=_SESSION_TIMEOUT_S)
+        return rpc.connect(hostname, port)
 
 
 def _set_threads(metadata: Mapping[str, Any] | None, session: rpc.RPCSession | None) -> None:

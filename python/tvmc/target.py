@@ -11,7 +11,7 @@ from typing import Any
 
 import tvm
 from tvm.target import Target
-from tvm.target.codegen import llvm_get_system_cpu
+from tvm.target.codegen import llvm_get_system_cpu, llvm_get_system_triple, llvm_is_valid_cpu
 from tvm.target.target import TargetKind
 
 from tvm_eqsat.cost.threads import available_cores
@@ -88,7 +88,13 @@ def target_from_cli(text: str | None, options: Options | None = None) -> Target:
     if len(configs) == 2:
         configs[0]["host"] = configs[1]
     with explained(f"target '{text}'"):
-        return Target(configs[0])
+        target = Target(configs[0])
+    for part in configs:
+        cpu = part.get("mcpu")
+        triple = part.get("mtriple", llvm_get_system_triple())
+        if part.get("kind") == "llvm" and cpu and not llvm_is_valid_cpu(cpu, triple):
+            raise TVMCException(f"LLVM knows no CPU '{cpu}' for {triple}; `llc -mcpu=help` lists them")
+    return target
 
 
 def as_target(target: str | Target | None) -> Target:
@@ -103,7 +109,7 @@ def num_cores(target: Target) -> int:
 
 def runs_here(target: Target) -> bool:
     """Whether code for this target needs no other CPU architecture than this machine's."""
-    arch = tvm.target.codegen.llvm_get_system_triple().split("-")[0]
+    arch = llvm_get_system_triple().split("-")[0]
     return target.kind.name == "llvm" and str(target.attrs.get("mtriple", arch)).split("-")[0] == arch
 
 

@@ -46,9 +46,12 @@ class _Block:
         return [v for v, n in self.extents.items() if n > 1 and v not in self.reduced]
 
     @property
-    def chooses(self) -> bool:
-        """Whether it selects between values, as padding and concatenation do."""
-        return bool(self.conditions)
+    def keeps_rows(self) -> bool:
+        """Whether something keeps the loops from being fused, so that vectors stay inside of rows.
+
+        A conditional (padding, concatenation) does, and so does a part of a tensor, such as a slice.
+        """
+        return bool(self.conditions) or any(_is_part(load, self.store) for load in self.loads)
 
     @property
     def contraction(self) -> bool:
@@ -87,8 +90,7 @@ def work_of(func: tirx.PrimFunc) -> Work:
             nbytes,
             more_flops=total,
             calls=calls,
-            # LLVM vectorises a loop with a conditional by itself, row by row
-            rows=any(b.chooses for b in main) or all(in_rows(list(b.extents.values())) for b in main),
+            rows=any(b.keeps_rows for b in main) or all(in_rows(list(b.extents.values())) for b in main),
         )
     anchor = max(reductions, key=lambda b: (b.contraction, b.points))
     dtype = str(anchor.store.buffer.ty.dtype)
@@ -141,6 +143,16 @@ def _touched(func: tirx.PrimFunc, blocks: list[_Block]) -> dict[Any, float]:
             if access in touched:
                 touched[access] += block.points
     return {p: min(count, float(prod(_extent(d) for d in p.ty.shape))) for p, count in touched.items()}
+
+
+def _is_part(load: Any, store: Any) -> bool:
+    """Whether ``load`` reads, axis by axis, a part of a larger tensor."""
+    if len(load.indices) != len(store.indices):
+        return False
+    if any(_variables(i) - _variables(j) for i, j in zip(load.indices, store.indices, strict=True)):
+        return False
+    sizes, shape = ([_extent(d) for d in buffer.ty.shape] for buffer in (load.source, store.buffer))
+    return any(size > extent for size, extent in zip(sizes, shape, strict=True))
 
 
 def _factors(value: Any) -> list[Any]:

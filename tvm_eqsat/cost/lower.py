@@ -76,7 +76,7 @@ def kernels(mod: tvm.IRModule, target: Target) -> list[Kernel]:
     Returns
     -------
     list of Kernel
-        In the order of the first call.
+        By name.
     """
     steps: list[Any] = []
     if (prepared := _without_folded(mod)) is not mod:
@@ -96,7 +96,8 @@ def kernels(mod: tvm.IRModule, target: Target) -> list[Kernel]:
         key = tvm_ffi.StructuralKey(task.dispatched[0])
         found.append(Kernel(str(task.task_name), int(task.weight), _work(key), key.key, key.hash_i64 & (2**64 - 1)))
     others = _other_calls(lowered)
-    return found + [Kernel(name, others.count(name), _OTHER) for name in dict.fromkeys(others)]
+    found += [Kernel(name, others.count(name), _OTHER) for name in set(others)]
+    return sorted(found, key=lambda k: (k.name, k.hash))
 
 
 @lru_cache(maxsize=4096)

@@ -38,7 +38,7 @@ def node_work(op: str, attrs: Any, types: Sequence[TensorType], out: TensorType)
     work = describe(types, out, attrs) if describe else _reduction(types, out, attrs)
     if work is None:
         return None
-    flops = OPERATORS[op].flops(types, out, attrs)
+    flops = work.flops or OPERATORS[op].flops(types, out, attrs)
     calls = float(OP_CALLS.get(op, 0) * out.numel())
     if work.kind in (Kind.STREAM, Kind.SHUFFLE):
         return replace(work, more_flops=flops, calls=calls, dtype=out.dtype)
@@ -77,7 +77,10 @@ def _conv(types: Sequence[TensorType], out: TensorType, attrs: Any) -> Work:
 
 
 def _conv_transpose(types: Sequence[TensorType], out: TensorType, attrs: Any) -> Work:
-    return Work(Kind.GROUPED if attrs.groups > 1 else Kind.SLIDING, _traffic(types, out), width=_size(out.shape[-1]))
+    # TVM spreads the data out with zeros between, and multiplies these too
+    flops = 2.0 * out.numel() * types[1].numel() / max(1, _size(types[1].shape[1]) * attrs.groups)
+    kind = Kind.GROUPED if attrs.groups > 1 else Kind.SLIDING
+    return Work(kind, _traffic(types, out), flops=flops, width=_size(out.shape[-1]))
 
 
 def _matmul(types: Sequence[TensorType], out: TensorType, attrs: Any) -> Work:
@@ -103,7 +106,7 @@ def _pad(types: Sequence[TensorType], out: TensorType, attrs: Any) -> Work:
 def _slice(types: Sequence[TensorType], out: TensorType, attrs: Any) -> Work:
     if attrs.stride > 1 and attrs.axis >= _inner(out):
         return Work(Kind.SHUFFLE, 2.0 * out.bytes())
-    return Work(Kind.STREAM, 2.0 * out.bytes(), rows=in_rows(_sizes(out)))
+    return Work(Kind.STREAM, 2.0 * out.bytes())
 
 
 def _concat(types: Sequence[TensorType], out: TensorType, attrs: Any) -> Work:
@@ -115,7 +118,9 @@ def _permute(types: Sequence[TensorType], out: TensorType, attrs: Any) -> Work |
     order = [axis for axis in attrs.axes if shape[axis] != 1]
     if order == sorted(order):
         return None
-    return Work(Kind.STREAM if order[-1] == max(order) else Kind.SHUFFLE, _traffic(types, out))
+    if order[-1] == max(order):
+        return Work(Kind.STREAM, _traffic(types, out))
+    return Work(Kind.SHUFFLE, _traffic(types, out), rows=in_rows(_sizes(out)))
 
 
 def _gather(types: Sequence[TensorType], out: TensorType, attrs: Any) -> Work:

@@ -15,14 +15,15 @@ depthwise 3×3, 144 channels, 56×56                      NHWC 14, NCHW 10
 matmul 128×768×768; ×2304                               58; 57: merging Q, K and V changes nothing by itself
 relu, add, batch_norm: last axis of 64, 128, 768        60–75 GB/s (0.1–0.2 ns an element)
 the same: last axis of 56 or 96                         4–8 GB/s (1.1–2.1 ns an element)
-slice: last axis of 768; of 56                          100 GB/s; 10–70
-transposing permute_dims, concat along the last axis    5–18 GB/s
+slice, pad, concat along an outer axis, any shape       55–140 GB/s
+concat along the last axis                              14–18 GB/s (three operands: 5)
+permute_dims NCHW to NHWC; back; 768×768 transposed     20–43 GB/s; 5–9 GB/s; 5 GB/s
 softmax, layer_norm, pooling, sum                       7–23 GB/s
 exp, log, sigmoid; erf, tanh, sin, power                2.5 ns; 4.2–5.7 ns an element
 ======================================================  ==========================================
 
-An elementwise kernel on its own is slow wherever a vector of 64 elements straddles rows, because MetaSchedule
-vectorises the fused loops by 64 and LLVM then gathers: see :func:`in_rows`.
+An elementwise kernel on its own is slow wherever a vector of 64 elements straddles rows, because MetaSchedule fuses
+all loops, vectorises by 64, and LLVM then gathers: see :func:`in_rows`.
 """
 
 from __future__ import annotations
@@ -58,10 +59,10 @@ EFFICIENCY: dict[Kind, tuple[float, float]] = {
     Kind.NO_REUSE: (0.25, 0.5),
     Kind.REDUCE: (0.1, 0.2),
     Kind.STREAM: (0.25, 1.0),
-    Kind.SHUFFLE: (0.1, 0.12),
+    Kind.SHUFFLE: (0.1, 0.25),
 }
-#: What is left of a stream's bandwidth when vectors straddle rows.
-RAGGED = 0.15
+#: What is left of the bandwidth when vectors straddle rows.
+RAGGED = {Kind.STREAM: 0.15, Kind.SHUFFLE: 0.4}
 #: Terms of a sum at which starting and storing it costs as much as adding it up.
 _SHORT_SUM = 8
 _CHUNK = 64  # MetaSchedule's widest vector loop on CPUs
@@ -137,8 +138,8 @@ def seconds(machine: Machine, work: Work) -> float:
     if work.width:
         # tiles divide the axis: its largest power of two is what fills vectors
         compute *= 0.6 + 0.4 * min(1.0, (work.width & -work.width) / 8)
-    if work.kind is Kind.STREAM and not work.rows:
-        bandwidth *= RAGGED
+    if not work.rows:
+        bandwidth *= RAGGED.get(work.kind, 1.0)
     peak = machine.peak(work.dtype)
     computing = (
         work.flops / (peak * compute)

@@ -15,8 +15,9 @@ from tvm.s_tir.meta_schedule.measure_callback import MeasureCallback, PyMeasureC
 from tvm.s_tir.meta_schedule.runner import RunnerResult
 from tvm.s_tir.meta_schedule.task_scheduler import PyTaskScheduler
 
-#: Weight of what the last batch gained, against what a kernel could gain at most (Ansor, OSDI'20, section 6.2).
-ALPHA = 0.2
+#: Weight of what the last batch gained, against what a kernel could gain at most (the gradient of Ansor, OSDI'20,
+#: section 6.2). Ansor's 0.2 prefers a kernel that has stopped improving to one that still improves.
+ALPHA = 0.5
 
 
 class Outlook:

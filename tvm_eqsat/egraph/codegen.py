@@ -81,18 +81,20 @@ def generate(pats: Sequence[Pat], pivot: int = 0, ordered: bool = False, join: b
 
 
 class _Program:
+    """The function being written. Its locals are numbered: names and values of a pattern never get into the source."""
+
     def __init__(self, pats: list[Pat], names: dict[str, bool]) -> None:
         self.pats = pats
         self.names = names
         self.lines: list[str] = []
-        self.numbered: list[Pat] = []
+        self.numbered: list[Pat] = []  # T0, T1, … are the symbols that these admit
         self.bound: dict[str, str] = {}  # variable -> local that holds it
         self.roots: dict[int, str] = {}  # pattern -> its root class
         self.pending: list[tuple[Pat, str]] = []  # sub-patterns, and the local that holds their class
-        self.eaches: list[tuple[Each, str]] = []
+        self.eaches: list[tuple[Each, str]] = []  # matched last, when all that occurs outside is bound
         self.loops = 0
         self.locals = 0
-        self.failure = "return []"
+        self.failure = "return []"  # how to give up outside of any loop
 
     # -------------------------------------------------------------- writing
 

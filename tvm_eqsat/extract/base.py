@@ -38,7 +38,9 @@ class Extractor(Protocol):
 
     def __call__(
         self, frozen: FrozenEGraph, /, *, seed: int = 0, time_limit: float | None = None, **options: Any
-    ) -> Extraction: ...
+    ) -> Extraction:
+        """Return a program; :func:`extract` says what is given and raised."""
+        ...
 
 
 EXTRACTORS: dict[str, Extractor] = {}

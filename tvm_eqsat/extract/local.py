@@ -1,11 +1,23 @@
-"""Local search"""
+"""Local search that sees what only pays together.
+
+A merged operator (one matmul for three that share an input) serves several classes, through a slice for each. No single
+class gains by choosing its slice: the merged operator would be computed on top of the others. So besides single flips
+there is a *merge*: all that a class can serve flip to it at once. Both are evaluated exactly, by reference counts, in
+time proportional to what changes.
+
+1. Start from the better of the greedy programs; flip and merge until nothing helps.
+2. Let every class that isn't live choose anew, what is live being free now, and repeat while that helps.
+3. Noising (I. Charon and O. Hudry, "The noising method", Operations Research Letters 14(3), 1993): scale the costs in a
+   small region at random, flip and merge, restore the costs, flip and merge again; keep what is cheaper.
+"""
 
 from __future__ import annotations
 
 import random
 import time
 from collections import deque
-from collections.abc import Iterable, Callable
+from collections.abc import Callable, Iterable, Sequence
+from math import exp, inf
 
 from ..egraph.frozen import FrozenEGraph
 from .base import Extraction, register
@@ -15,237 +27,250 @@ from .reduce import reduce
 from .selection import Selection
 from .tree import cheapest_trees
 
+EFFORT = 1_000_000
+_LEVELS = 2  # a class serves through slices, and slices of slices
+_REGION = (16, 128)  # classes with noise
+_NOISE = (0.3, 1.3)  # standard deviation of the logarithm of its factors
+_NEIGHBOURS = 8
+_PATIENCE = 5  # noisy regions without success, for each live class that has a choice
+
+
+@register("local")
+def local(
+    frozen: FrozenEGraph, /, *, seed: int = 0, time_limit: float | None = None, effort: float | None = None
+) -> Extraction:
+    """The cheapest program that local search finds; never dearer than the greedy ones.
+
+    Parameters
+    ----------
+    frozen : FrozenEGraph
+        The e-graph.
+    seed : int
+        Of the noise.
+    time_limit : float, optional
+        Seconds.
+    effort : float, optional
+        Most visits of classes and nodes; a million takes about a second. By default ``EFFORT``, and no limit if there
+        is a time limit. Without a time limit the result depends on nothing else than the arguments.
+    """
+    start = time.monotonic()
+    if effort is None:
+        effort = EFFORT if time_limit is None else inf
+    deadline = inf if time_limit is None else start + time_limit
+    problem = reduce(frozen)
+    search = Search(problem, greedy_start(problem), lambda work: work >= effort or time.monotonic() >= deadline)
+    search.descend()
+    search.perturb(random.Random(seed))
+    return problem.extraction(search.best())
+
+
+def greedy_start(problem: Problem) -> list[int]:
+    """The better of the greedy choices."""
+    trees = cheapest_trees(problem.kids, problem.cost, problem.owner, problem.users)
+    return min(greedy(problem), trees, key=problem.total)
+
 
 class Search:
-    def __init__(self, problem: Problem, choice, stop: Callable[[int], bool]) -> None:
+    """A selection on its way down.
+
+    Parameters
+    ----------
+    problem : Problem
+        What is to be decided.
+    choice : sequence of int
+        A node for every class, without a cycle.
+    stop : callable(work) -> bool
+        Whether to stop, given the selection's ``work``.
+    """
+
+    def __init__(self, problem: Problem, choice: Sequence[int], stop: Callable[[int], bool]) -> None:
         self.problem = problem
-        self.selection = Selection(problem, choice, problem.components())
-        self.threshold = 1e-9 * self.selection.cost
-        self.stop = stop
-        self.alternatives = [len(nodes) > 1 for nodes in problem.nodes]
-        self.mergers = [len({problem.owner[i] for i in users}) > 1 for users in problem.users]
-        self.singles: deque[int] = deque()
-        self.merges: deque[int] = deque()
-        self.queued = [False] * len(problem.nodes)
+        self.start = choice
+        self.selection = Selection(problem, choice)
+        self._stop = stop
+        self._least_gain = 1e-9 * self.selection.cost  # above rounding errors
+        self._open = [len(nodes) > 1 for nodes in problem.nodes]
+        # Which classes a class can serve: the class, its node, the node's other children.
+        self._serves: list[list[tuple[int, int, tuple[int, ...]]]] = [
+            [(problem.owner[i], i, tuple([kid for kid in problem.kids[i] if kid != c])) for i in users]
+            for c, users in enumerate(problem.users)
+        ]
+        self._merger = [len({served[0] for served in serves}) > 1 for serves in self._serves]
+        self._queued = [False] * len(problem.nodes)
+        self._flips: deque[int] = deque()
+        self._merges: deque[int] = deque()
 
-    def enqueue(self, c: int) -> None:
-        if not self.queued[c]:
-            if self.selection.refs[c]:
-                if self.alternatives[c]:
-                    self.queued[c] = True
-                    self.singles.append(c)
-            elif self.mergers[c]:
-                self.queued[c] = True
-                self.merges.append(c)
+    def best(self) -> Sequence[int]:
+        """The choice reached, or where the search started if that is cheaper after all."""
+        return min(self.selection.choice, self.start, key=self.problem.total)
 
-    def touch(self, changed: Iterable[int]) -> None:
-        problem, enqueue = self.problem, self.enqueue
+    def descend(self) -> None:
+        """Go down until neither flips nor merges help, whatever other classes would choose."""
+        selection, problem = self.selection, self.problem
+        self._enqueue(range(len(problem.nodes)))
+        self._settle()
+        while not self._stop(selection.work):
+            before = selection.cost
+            live = selection.live()
+            for c, i in enumerate(cheapest_trees(problem.kids, problem.cost, problem.owner, problem.users, live)):
+                if i >= 0 and selection.choice[c] != i:
+                    selection.choice[c] = i
+                    self._enqueue((c,))
+                    self._enqueue(problem.owner[user] for user in problem.users[c])
+            selection.work += len(problem.nodes)
+            self._settle()
+            selection.log.clear()
+            selection.recount()
+            if selection.cost >= before - self._least_gain:
+                break
+
+    def perturb(self, rng: random.Random) -> None:
+        """Try random noise until the effort is spent or it hasn't helped for long."""
+        selection = self.selection
+        failures = 0
+        while not self._stop(selection.work):
+            centres = [c for c in selection.live() if self._open[c]]
+            if failures >= _PATIENCE * len(centres):
+                break
+            failures += 1
+            region = self._region(centres[int(rng.random() * len(centres))], rng)
+            if self._improve_with_noise(region, rng):
+                failures = 0
+                selection.log.clear()
+                selection.recount()
+
+    def _region(self, centre: int, rng: random.Random) -> list[int]:
+        """Random classes around one."""
+        problem = self.problem
+        small, large = _REGION
+        size = small + rng.random() * (large - small)
+        region = {centre: None}
+        todo = [centre]
+        for c in todo:  # grows
+            around = [problem.owner[i] for i in problem.users[c]]
+            around += [kid for i in problem.nodes[c] for kid in problem.kids[i]]
+            self.selection.work += len(around)
+            for _ in range(min(_NEIGHBOURS, len(around))):
+                d = around[int(rng.random() * len(around))]
+                if d not in region:
+                    region[d] = None
+                    todo.append(d)
+            if len(region) >= size:
+                break
+        return todo
+
+    def _improve_with_noise(self, region: list[int], rng: random.Random) -> bool:
+        selection, price = self.selection, self.problem.cost
+        before, mark = selection.cost, len(selection.log)
+        small, large = _NOISE
+        deviation = small + rng.random() * (large - small)
+        true = {i: price[i] for c in region for i in self.problem.nodes[c]}
+        for i in true:
+            price[i] *= exp(rng.gauss(0.0, deviation))
+        selection.recount()
+        self._enqueue(region)
+        self._settle()
+        for i, cost in true.items():
+            price[i] = cost
+        selection.recount()
+        self._enqueue(region)
+        self._touch([c for c, _ in selection.log[mark:]])
+        self._settle()
+        if selection.cost < before - self._least_gain:
+            return True
+        selection.undo(mark, before)
+        return False
+
+    def _enqueue(self, classes: Iterable[int]) -> None:
+        queued, refs, has_choice, merger = self._queued, self.selection.refs, self._open, self._merger
+        for c in classes:
+            if not queued[c]:
+                if refs[c]:
+                    if has_choice[c]:
+                        queued[c] = True
+                        self._flips.append(c)
+                elif merger[c]:
+                    queued[c] = True
+                    self._merges.append(c)
+
+    def _touch(self, changed: Iterable[int]) -> None:
+        """Look again at what classes that came alive or died are children of, and at what could serve them."""
+        problem = self.problem
         owner, kids = problem.owner, problem.kids
         for c in dict.fromkeys(changed):
-            enqueue(c)
-            for i in problem.users[c]:
-                enqueue(owner[i])
+            self._enqueue((c,))
+            self._enqueue([owner[i] for i in problem.users[c]])
             for i in problem.nodes[c]:
-                for kid in kids[i]:
-                    enqueue(kid)
+                self._enqueue(kids[i])
 
-    def improve_singly(self, locked=()) -> list[int]:
-        """Best single flips until none helps. Returns what came alive or died."""
-        selection, singles, queued = self.selection, self.singles, self.queued
-        owner, users = self.problem.owner, self.problem.users
-        everything: list[int] = []
-        while singles:
-            c = singles.popleft()
-            queued[c] = False
-            if selection.refs[c] and c not in locked:
-                changed = selection.improve(c, self.threshold)
-                if changed is not None:
-                    everything += changed
-                    for d in changed:
-                        self.enqueue_single(d)
-                        for i in users[d]:
-                            self.enqueue_single(owner[i])
-        return everything
-
-    def enqueue_single(self, c):
-        if not self.queued[c] and self.selection.refs[c] and self.alternatives[c]:
-            self.queued[c] = True
-            self.singles.append(c)
-
-    def settle(self) -> None:
-        """Down to a local optimum"""
-        selection = self.selection
-        while (self.singles or self.merges) and not self.stop(selection.work):
-            if self.singles:
-                self.touch(self.improve_singly())
+    def _settle(self) -> None:
+        """Flip, and when no flip helps, merge, until neither does."""
+        selection, queued = self.selection, self._queued
+        while (self._flips or self._merges) and not self._stop(selection.work):
+            if self._flips:
+                c = self._flips.popleft()
+                queued[c] = False
+                if selection.refs[c]:
+                    self._touch(selection.improve(c, self._least_gain) or ())
             else:
-                c = self.merges.popleft()
-                self.queued[c] = False
+                c = self._merges.popleft()
+                queued[c] = False
                 if not selection.refs[c]:
-                    self.merge(c)
+                    self._touch(self._merge(c))
 
-    def bundle(self, c: int, wide: bool) -> dict[int, int]:
-        selection, problem = self.selection, self.problem
-        refs, choice, owner, kids, cost = selection.refs, selection.choice, problem.owner, problem.kids, problem.cost
-        slack = 1e-3 * selection.cost
+    def _merge(self, c: int) -> list[int]:
+        """Let a class serve all that it can, if that is cheaper. Returns the classes that came alive or died."""
+        selection = self.selection
+        flips = self._bundle(c)
+        if sum(1 for user in flips if selection.refs[user]) < 2:
+            return []
+        before, mark = selection.cost, len(selection.log)
+        changed = self._flip(flips)
+        if selection.cost < before - self._least_gain:
+            if not any(map(selection.closes_cycle, flips)):
+                return changed
+            selection.undo(mark, before)
+            changed = self._flip(flips, check=True)
+            if selection.cost < before - self._least_gain:
+                return changed
+        selection.undo(mark, before)
+        return []
+
+    def _bundle(self, c: int) -> dict[int, int]:
+        """The nodes with which classes make use of a class, directly or through each other, and of nothing else new."""
+        refs = self.selection.refs
+        price = self.problem.cost
         flips: dict[int, int] = {}
         served = {c}
         front = [c]
-        for _ in range(2):
+        for _ in range(_LEVELS):
             reached = []
             for d in front:
-                for i in problem.users[d]:
-                    user = owner[i]
-                    if user in served or (user in flips and cost[flips[user]] <= cost[i]):
+                for user, i, others in self._serves[d]:
+                    if user in served or (user in flips and price[flips[user]] <= price[i]):
                         continue
-                    if wide and refs[user] and cost[i] > cost[choice[user]] + slack:
-                        continue
-                    for kid in kids[i]:
-                        if not refs[kid] and kid not in served:
+                    for other in others:
+                        if not refs[other] and other not in served:
                             break
                     else:
-                        if user not in flips and (wide or not refs[user]):
+                        if user not in flips and not refs[user]:
                             reached.append(user)
                         flips[user] = i
+                self.selection.work += len(self._serves[d])
             served.update(reached)
             front = reached
-        selection.work += len(flips)
         return flips
 
-    def flip_all(self, flips: dict[int, int]) -> list[int]:
+    def _flip(self, flips: dict[int, int], check: bool = False) -> list[int]:
+        """Flip classes, leaving out (``check``) those that close a cycle."""
         selection = self.selection
-        changed: list[int] = []
+        changed = []
         for c, i in flips.items():
             if selection.choice[c] != i:
-                changed += selection.flip(c, i)
-        return changed
-
-    def flip_safely(self, flips):
-        selection = self.selection
-        changed: list[int] = []
-        for c, i in flips.items():
-            if selection.choice[c] != i:
-                mark = len(selection.log)
+                before, mark = selection.cost, len(selection.log)
                 now = selection.flip(c, i)
-                if selection.closes_cycle(c):
-                    selection.undo(mark)
+                if check and selection.closes_cycle(c):
+                    selection.undo(mark, before)
                 else:
                     changed += now
         return changed
-
-    def merge(self, c: int, wide=False) -> bool:
-        selection = self.selection
-        flips = self.bundle(c, wide)
-        if sum(1 for user in flips if selection.refs[user]) < 2:
-            return False
-        bar, mark = selection.cost - self.threshold, len(selection.log)
-        changed = self.flip_all(flips)
-        if selection.cost < bar and any(map(selection.closes_cycle, flips)):
-            selection.undo(mark)
-            changed = self.flip_safely(flips)
-        if selection.cost < bar:
-            self.touch(changed)
-            return True
-        selection.undo(mark)
-        return False
-
-    def refresh(self) -> None:
-        selection, problem = self.selection, self.problem
-        live = [c for c, count in enumerate(selection.refs) if count]
-        for c, i in enumerate(cheapest_trees(problem.kids, problem.cost, problem.owner, problem.users, live)):
-            if i >= 0 and selection.choice[c] != i:
-                selection.choice[c] = i
-                self.enqueue(c)
-                for j in problem.users[c]:
-                    self.enqueue(problem.owner[j])
-
-    def descend(self):
-        selection = self.selection
-        self.settle()
-        while not self.stop(selection.work):
-            before = selection.cost
-            selection.log.clear()
-            self.refresh()
-            self.settle()
-            if selection.cost >= before - self.threshold:
-                break
-
-    def attempt(self, flips) -> bool:
-        """Flip, repair by single flips; keep it if it is cheaper"""
-        selection = self.selection
-        bar, mark = selection.cost - self.threshold, len(selection.log)
-        changed = self.flip_safely(flips)
-        for c in changed:
-            self.enqueue_single(c)
-            for i in self.problem.users[c]: self.enqueue_single(self.problem.owner[i])
-        changed += self.improve_singly(flips)
-        for c in flips: self.enqueue_single(c)
-        changed += self.improve_singly()
-        if selection.cost < bar:
-            self.touch(changed)
-            return True
-        selection.undo(mark)
-        return False
-
-    def flips(self, cand):
-        c,i=cand
-        s=self.selection
-        if s.refs[c]:
-            return {c:i} if i>=0 and s.choice[c]!=i else {}
-        if i>=0: return {}
-        f=self.bundle(c,i==-2)
-        return f if len(f)>1 else {}
-
-    def candidates(self):
-        selection=self.selection;p=self.problem
-        out=[]
-        for c in range(len(p.nodes)):
-            if selection.refs[c]:
-                if self.alternatives[c]:
-                    out+=[(c,i) for i in p.nodes[c] if i!=selection.choice[c]]
-            elif self.mergers[c]:
-                out.append((c,-1));out.append((c,-2))
-        return out
-    def loss(self,cand):
-        s=self.selection
-        f=self.flips(cand)
-        if not f: return None
-        mark=len(s.log);b=s.cost
-        self.flip_all(f);l=s.cost-b
-        s.undo(mark)
-        return l
-    def rounds(self,verbose=False):
-        s=self.selection
-        while not self.stop(s.work):
-            T=time.process_time();t=T
-            todo=sorted((l,c) for c in self.candidates() if (l:=self.loss(c)) is not None)
-            t1=time.process_time()
-            hits=[];n=0
-            for l,c in todo:
-                if self.stop(s.work): break
-                f=self.flips(c)
-                if f:
-                    n+=1
-                    if self.attempt(f):
-                        self.settle();hits.append((n,round(s.cost,5)))
-            t2=time.process_time()
-            b=s.cost;s.log.clear()
-            self.refresh();self.settle()
-            if verbose: print('     round cands',len(todo),'losstime',round(t1-T,2),'tried',n,'time',round(t2-t1,2),'work',s.work,'hits',len(hits),hits[-4:],s.cost)
-            if not hits and s.cost>b-self.threshold:break
-
-
-def run(problem, effort=10**6, verbose=False):
-    T = time.process_time
-    t = T()
-    a = greedy(problem); b = cheapest_trees(problem.kids, problem.cost, problem.owner, problem.users)
-    if problem.total(b) < problem.total(a): a = b
-    s = Search(problem, a, lambda work: work > effort)
-    t1 = T()
-    if verbose: print('   init', round(t1 - t, 3), s.selection.cost)
-    for c in range(len(problem.nodes)): s.enqueue(c)
-    s.descend()
-    if verbose: print('   descend', round(T() - t1, 3), s.selection.cost, s.selection.work)
-    s.rounds(verbose)
-    if verbose: print('   all', round(T() - t1, 3), s.selection.cost, s.selection.work)
-    return s.selection.choice

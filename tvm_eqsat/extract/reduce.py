@@ -41,7 +41,7 @@ class _Reduction:
         self.goal = frozen.n_classes
         self.owner = [*frozen.node_class, self.goal]
         self.cost = [*frozen.costs, 0.0]
-        self.kids = [tuple(set(kids)) if len(kids) > 1 else kids for kids in (*frozen.node_children, frozen.roots)]
+        self.kids = [tuple(set(kids)) for kids in (*frozen.node_children, frozen.roots)]
         users: list[list[int]] = [[] for _ in range(self.goal)]
         for i, kids in enumerate(self.kids):
             for kid in kids:

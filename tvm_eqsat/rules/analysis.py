@@ -1,4 +1,4 @@
-"""What the e-graph knows of every e-class: its type, whether it is constant, and whether it is filled with one value."""
+"""What the e-graph knows of every e-class: its type, whether it is constant, its value if all elements share one."""
 
 from __future__ import annotations
 
@@ -93,6 +93,4 @@ class TensorAnalysis:
             raise EqSatError(f"a rule united tensors of different types: {a.type} and {b.type}")
         if a == b:
             return a
-        return Info(
-            a.type, max(a.const, b.const), a.fill if a.fill is not None else b.fill, a.merged and b.merged
-        )
+        return Info(a.type, max(a.const, b.const), a.fill if a.fill is not None else b.fill, a.merged and b.merged)

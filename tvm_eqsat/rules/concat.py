@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -41,8 +42,8 @@ def _concat_bias(x: tuple[Term, ...], y: tuple[Term, ...], k: int, f: Any) -> Te
         return None
     other = [to_rank(t, rank) for t in y]
     if all(t.shape[k] == u.shape[k] for t, u in zip(other, x, strict=True)):
-        return f(op.concat(*x, axis=k), op.concat(*other, axis=k))  # type: ignore[no-any-return]
-    return f(op.concat(*x, axis=k), y[0]) if same([t.cls for t in y]) else None  # type: ignore[no-any-return]
+        return f(op.concat(*x, axis=k), op.concat(*other, axis=k))
+    return f(op.concat(*x, axis=k), y[0]) if same([t.cls for t in y]) else None
 
 
 CANCEL = RuleSet(
@@ -162,7 +163,7 @@ def _concat_of_binary() -> Iterator[Rule]:
 def _biased_slices(x: Term, k: int, b: Any, e: Any, y: tuple[Term, ...], f: Any) -> list[Term] | None:
     order = sorted(range(len(b)), key=lambda i: (b[i], e[i]))
     tiles = b[order[0]] == 0 and e[order[-1]] == x.shape[k]
-    tiles = tiles and all(e[i] == b[j] for i, j in zip(order, order[1:], strict=False))
+    tiles = tiles and all(e[i] == b[j] for i, j in pairwise(order))
     if not tiles:
         return None
     axis = k - x.rank + y[0].rank

@@ -33,7 +33,7 @@ def _kernel(w: Term, a: Any) -> tuple[Any, ...]:
 
 
 def _conv(x: Term, w: Term, a: Any) -> Term:
-    return op.conv2d(x, w, attrs=a)  # type: ignore[no-any-return]
+    return op.conv2d(x, w, attrs=a)
 
 
 # -- constants into the weights ----------------------------------------------------------------------------------
@@ -42,7 +42,7 @@ def _conv(x: Term, w: Term, a: Any) -> Term:
 def _channel_vector(c: Term, axis: int, rank: int) -> Term:
     """The per-channel constant ``c`` as a vector, or as a scalar where all channels share it."""
     count = [d for d in c.shape if d != 1]
-    return op.reshape(c, shape=tuple(count))  # type: ignore[no-any-return]
+    return op.reshape(c, shape=tuple(count))
 
 
 def _scaled(w: Term, c: Term, axis: int, data_axis: int) -> Term:
@@ -50,7 +50,7 @@ def _scaled(w: Term, c: Term, axis: int, data_axis: int) -> Term:
     shape = [1] * w.rank
     if vector.rank:
         shape[axis] = vector.shape[0]
-    return op.multiply(w, op.reshape(vector, shape=tuple(shape)))  # type: ignore[no-any-return]
+    return op.multiply(w, op.reshape(vector, shape=tuple(shape)))
 
 
 def _per_channel(c: Term, a: Any) -> bool:

@@ -25,7 +25,7 @@ from ..errors import IllTyped, RuleError
 from ..graph.operator import REQUIRED, Operator
 from ..graph.ops import OPERATORS
 from ..graph.tensor_graph import Constant
-from ..graph.types import Dim, TensorType
+from ..graph.types import TensorType
 from .analysis import Info
 
 __all__ = ["Builder", "Term", "attributes", "each", "op", "rest", "tensors"]
@@ -88,7 +88,7 @@ class Term:
     @property
     def info(self) -> Info:
         """The analysis data."""
-        return self.builder.egraph.data(self.cls)  # type: ignore[no-any-return]
+        return self.builder.egraph.data(self.cls)
 
     @property
     def type(self) -> TensorType:
@@ -96,8 +96,8 @@ class Term:
         return self.info.type  # type: ignore[return-value]
 
     @property
-    def shape(self) -> tuple[Dim, ...]:
-        """The shape."""
+    def shape(self) -> tuple[Any, ...]:
+        """The shape; a symbolic dimension raises IllTyped when a rule calculates with it."""
         return self.info.shape
 
     @property

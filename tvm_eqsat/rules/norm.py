@@ -21,9 +21,7 @@ def _affine(x: Term, gamma: Term, beta: Term, mean: Term, variance: Term, a: Any
     shift = op.negative(op.multiply(mean, scale))
     if a.center:
         shift = op.add(beta, shift)
-    return op.add(  # type: ignore[no-any-return]
-        op.multiply(x, along(scale, a.axis, x.rank)), along(shift, a.axis, x.rank)
-    )
+    return op.add(op.multiply(x, along(scale, a.axis, x.rank)), along(shift, a.axis, x.rank))
 
 
 NORM = RuleSet(

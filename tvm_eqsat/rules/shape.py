@@ -135,7 +135,9 @@ def _past_binary() -> Iterator[Rule]:
             name=f"{name}-past-permute",
             law=f"{name}(permute(x, p), c) = permute({name}(x, permute(c, p^-1)), p) for a constant c",
             lhs=f(op.permute_dims(x, axes=p), y),
-            rhs=lambda x, y, p, f=f: op.permute_dims(f(x, permuted(y, inverse(p))), axes=p) if y.rank <= x.rank else None,
+            rhs=lambda x, y, p, f=f: (
+                op.permute_dims(f(x, permuted(y, inverse(p))), axes=p) if y.rank <= x.rank else None
+            ),
             when=lambda y: y.const,
             shapes=("x+:abc y+!:1", "x+:aaa y+!:a"),
             counterexample="x+:aaa y+:a",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..egraph.egraph import EGraph
@@ -38,7 +38,7 @@ class CompiledRule:
         """How many levels below its root the pattern looks."""
         return self.matcher.depth
 
-    def search(self, egraph: EGraph, limit: int, only: Collection[int] | None = None) -> list[Any]:
+    def search(self, egraph: EGraph, limit: int, only: set[int] | None = None) -> list[Any]:
         """Sites where the guard holds, at most about ``limit``."""
         builder = Builder(egraph)
         if self._shared:
@@ -70,7 +70,7 @@ class CompiledRule:
 
     def _right_side(self, builder: Builder, match: Match) -> Term | None:
         if self._rhs is not None:
-            return self._rhs(builder, match)  # type: ignore[no-any-return]
+            return self._rhs(builder, match)
         return self._instantiate(builder, self.rule.rhs, match)
 
     def _instantiate(self, builder: Builder, pattern: Any, match: Match) -> Term:

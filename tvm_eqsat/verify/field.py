@@ -106,7 +106,7 @@ def _apply(record: Operator, operands: list[Array], attrs: Any) -> Array:
     if record.linear_in and record.linear_if(attrs):
         exact = range(len(operands)) if record.arity is None else record.linear_in
         mixed = [_elements(x) if i in exact else x for i, x in enumerate(operands)]
-        return _modulo(record.numpy(mixed, attrs))
+        return _elements(record.numpy(mixed, attrs))
     if not operands:
         return np.asarray(record.numpy((), attrs))
     if record.fusion <= Fusion.BROADCAST:
@@ -114,30 +114,51 @@ def _apply(record: Operator, operands: list[Array], attrs: Any) -> Array:
     raise IllTyped(f"{record.name} is neither linear nor elementwise: it can't be evaluated in a finite field")
 
 
-def _modulo(values: Array) -> Array:
-    return np.asarray(np.asarray(values, dtype=object) % PRIME, dtype=object)
+class Element(int):
+    """An element of the field: an integer below :data:`PRIME` whose arithmetic stays there."""
+
+    def __new__(cls, value: Any = 0) -> Element:
+        """``value`` modulo the prime."""
+        return int.__new__(cls, int(value) % PRIME)
+
+    def __add__(self, other: Any) -> Element:
+        return Element(int.__add__(self, int(other)))
+
+    def __sub__(self, other: Any) -> Element:
+        return Element(int.__sub__(self, int(other)))
+
+    def __rsub__(self, other: Any) -> Element:
+        return Element(int(other) - int(self))
+
+    def __mul__(self, other: Any) -> Element:
+        return Element(int.__mul__(self, int(other)))
+
+    def __neg__(self) -> Element:
+        return Element(int.__neg__(self))
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+
+def _element(value: Any) -> Element:
+    """Any number as a field element: a float is a fraction, and so has a counterpart."""
+    if isinstance(value, int | np.integer | np.bool_):
+        return Element(value)
+    if not isfinite(value):
+        raise IllTyped(f"{value} has no counterpart in a finite field")
+    fraction = Fraction(float(value))
+    return Element(fraction.numerator * pow(fraction.denominator, -1, PRIME))
 
 
 def _elements(values: Array) -> Array:
-    """Any numbers as field elements: a float is a fraction, and so has one."""
-    if values.dtype.kind == "O":
-        return values
-    if values.dtype.kind in "biu":
-        return _modulo(values.astype(object))
-    found = np.empty(values.shape, dtype=object)
-    for at, value in np.ndenumerate(values.astype(np.float64)):
-        if not isfinite(value):
-            raise IllTyped(f"{value} has no counterpart in a finite field")
-        fraction = Fraction(float(value))
-        found[at] = fraction.numerator * pow(fraction.denominator, -1, PRIME) % PRIME
-    return found
+    return np.asarray(np.frompyfunc(_element, 1, 1)(values), dtype=object)
 
 
 def _unknown_function(name: str, operands: list[Array]) -> Array:
     """A random function that depends on the name alone, of the operands' elements."""
 
-    def value(*elements: Any) -> int:
+    def value(*elements: Any) -> Element:
         digest = blake2b(repr((name, *map(int, elements))).encode(), digest_size=8)
-        return int.from_bytes(digest.digest(), "little") % PRIME
+        return Element(int.from_bytes(digest.digest(), "little"))
 
     return np.asarray(np.frompyfunc(value, len(operands), 1)(*map(_elements, operands)), dtype=object)

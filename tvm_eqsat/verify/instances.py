@@ -39,7 +39,9 @@ from ..graph.types import TensorType
 from ..rules.analysis import TensorAnalysis
 from ..rules.rule import Rule
 
-_WORD = re.compile(r"(?P<name>[A-Za-z_]+)(?P<flags>[!+*]*)(?P<fill>=-?[\d.]+)?(?P<same>={0,2})(?P<more>!?):(?P<dims>\S*)$")
+_WORD = re.compile(
+    r"(?P<name>[A-Za-z_]+)(?P<flags>[!+*]*)(?P<fill>=-?[\d.]+)?(?P<same>={0,2})(?P<more>!?):(?P<dims>\S*)$"
+)
 
 
 @dataclass
@@ -108,8 +110,8 @@ class _Sampler:
         self.attrs: dict[str, Any] = {}
 
     def build(self) -> Instance:
-        for self.member in range(self._count() if self.rule.shared else 1):
-            self.attrs = {}
+        for number in range(self._count() if self.rule.shared else 1):
+            self.member, self.attrs = number, {}
             self.out.roots.append(self._pattern(self.rule.lhs, None)[0])
         return self.out
 
@@ -199,11 +201,11 @@ class _Sampler:
             return drawn[0]
 
         if isinstance(pattern.attrs, AttrVar):
-            return self._attribute(pattern.attrs.name, operands, draw)  # type: ignore[no-any-return]
+            return self._attribute(pattern.attrs.name, operands, draw)
         values = {}
         for name, value in zip(record.schema, pattern.attrs or (), strict=True):
             if isinstance(value, AttrVar):
-                value = self._attribute(value.name, operands, lambda name=name: getattr(draw(), name))
+                value = self._attribute(value.name, operands, lambda: getattr(draw(), name))  # noqa: B023 (called at once)
             values[name] = value
         return record.make_attrs(**values)
 

@@ -8,10 +8,10 @@ import tempfile
 from typing import Any
 
 from tvm.ir import save_json
+from tvm.ir.utils import derived_object
 from tvm.runtime import Object
 from tvm.s_tir.meta_schedule.builder import BuilderInput, BuilderResult, PyBuilder
 from tvm.s_tir.meta_schedule.runner import EvaluatorConfig, PyRunner, PyRunnerFuture, RunnerInput, RunnerResult
-from tvm.ir.utils import derived_object
 from tvm.target import Target
 
 from ...errors import MeasurementError
@@ -47,7 +47,7 @@ def engine(
 
 
 @derived_object
-class EngineBuilder(PyBuilder):  # type: ignore[misc]
+class EngineBuilder(PyBuilder):
     """Compiles candidates in the pool's workers, which keep them."""
 
     def __init__(self, pool: WorkerPool, timeout: float) -> None:
@@ -74,7 +74,7 @@ class EngineBuilder(PyBuilder):  # type: ignore[misc]
 
 
 @derived_object
-class EngineRunner(PyRunner):  # type: ignore[misc]
+class EngineRunner(PyRunner):
     """Times what :class:`EngineBuilder` compiled, one candidate at a time."""
 
     def __init__(self, pool: WorkerPool, timeout: float, config: EvaluatorConfig) -> None:
@@ -100,7 +100,7 @@ class EngineRunner(PyRunner):  # type: ignore[misc]
 
 
 @derived_object
-class _Done(PyRunnerFuture):  # type: ignore[misc]
+class _Done(PyRunnerFuture):
     """A finished measurement."""
 
     def __init__(self, seconds: list[float] | None, error: str | None) -> None:

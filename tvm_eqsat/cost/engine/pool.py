@@ -39,7 +39,7 @@ class Worker:
             try:
                 process = self._running()
                 wire.send(process.stdin.fileno(), request)  # type: ignore[union-attr]
-                return wire.receive(process.stdout.fileno(), timeout)  # type: ignore[union-attr, no-any-return]
+                return wire.receive(process.stdout.fileno(), timeout)  # type: ignore[union-attr]
             except TimeoutError:
                 self._kill()
                 return False, f"timed out after {timeout:g} s"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -70,4 +69,4 @@ def _drop(compiled: dict[int, Any], token: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,0 +1,53 @@
+"""Timing several programs side by side, so that noise of the machine hits all of them alike."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+_SETTLE_SECONDS = 0.02  # worker threads of the one before spin for a moment
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds of one program: the median over rounds of each round's median, and how far rounds spread."""
+
+    median_ms: float
+    low_ms: float
+    high_ms: float
+
+
+def side_by_side(
+    programs: Mapping[str, Callable[[], object]], *, rounds: int = 9, seconds_per_turn: float = 0.25
+) -> dict[str, Timing]:
+    """Run programs in turns, A B C A B C …, each turn after a warm-up.
+
+    Parameters
+    ----------
+    programs : mapping of str to callable
+        What to run, by name.
+    rounds : int
+        How many turns each gets.
+    seconds_per_turn : float
+        A turn repeats the program for about this long, once at least.
+
+    Returns
+    -------
+    dict of str to Timing
+        The times of each.
+    """
+    turns: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(rounds):
+        for name, run in programs.items():
+            time.sleep(_SETTLE_SECONDS)
+            run()
+            samples: list[float] = []
+            stop = time.perf_counter() + seconds_per_turn
+            while not samples or (time.perf_counter() < stop and len(samples) < 200):
+                started = time.perf_counter()
+                run()
+                samples.append(time.perf_counter() - started)
+            turns[name].append(statistics.median(samples) * 1e3)
+    return {name: Timing(statistics.median(t), min(t), max(t)) for name, t in turns.items()}
