@@ -177,13 +177,14 @@ def tune_model(
 
     load_intrinsics()
     batch = batch_size(trials, len(tasks))
+    learning = trials > _LEARNING_STARTS
     with explained("preparing to tune"), tvm_target:
         contexts = [
             ms.TuneContext(
                 mod=task.dispatched[0],
                 target=tvm_target,
                 space_generator="post-order-apply",
-                search_strategy=_strategy(batch),
+                search_strategy=_strategy(batch, learning),
                 task_name=task.task_name,
                 rand_state=rand_state,
                 num_threads=available_cores(),
@@ -219,7 +220,7 @@ def tune_model(
             builder=builder,
             runner=runner,
             database=database,
-            cost_model="xgb" if trials > _LEARNING_STARTS else ms.cost_model.RandomModel(seed=seed),
+            cost_model="xgb" if learning else ms.cost_model.RandomModel(seed=seed),
             measure_callbacks=callbacks(outlook, on_batch),
             task_scheduler=BatchScheduler(outlook, stopping),
         )
@@ -255,9 +256,15 @@ def batch_size(trials: int, tasks: int) -> int:
     return max(1, min(32, share, max(8, share // 2)))
 
 
-def _strategy(batch: int) -> ms.search_strategy.SearchStrategy:
-    """Evolutionary search whose population (512 in MetaSchedule) isn't out of proportion to what is measured."""
-    return ms.search_strategy.EvolutionarySearch(population_size=max(32, min(512, 16 * batch)))
+def _strategy(batch: int, learning: bool) -> ms.search_strategy.SearchStrategy:
+    """How schedules to measure are proposed.
+
+    Without a learned model, evolution would select by chance: random schedules are as good, and come at once. With
+    one, its population (512 in MetaSchedule) is kept in proportion to what is measured, or it costs more than that.
+    """
+    if not learning:
+        return ms.search_strategy.ReplayTrace()
+    return ms.search_strategy.EvolutionarySearch(population_size=max(32, min(512, 8 * batch)), genetic_num_iters=3)
 
 
 def _static(tasks: Sequence[ms.ExtractedTask]) -> list[ms.ExtractedTask]:

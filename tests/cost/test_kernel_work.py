@@ -73,6 +73,14 @@ def test_transcendental_functions_are_counted():
     assert only(lambda e, x: e(op.nn.relu(x)), (64, 64)).work.calls == 0
 
 
+@pytest.mark.parametrize(
+    "build", [lambda e, x: e(op.sort(x, 1)), lambda e, x: e(op.argsort(x, 1)), lambda e, x: e(op.cumsum(x, 1))]
+)
+def test_loops_that_are_not_made_of_blocks_still_move_their_data(build):
+    found = only(build, (64, 64))
+    assert found.nbytes >= 4 * 2 * 64 * 64 and seconds(MACHINE, found.work) > 0
+
+
 def test_symbolic_shapes_count_as_one():
     found = only(lambda e, x, w: e(op.matmul(x, w)), (tvm.tirx.Var("n", "int64"), 32), (32, 64))
     assert found.work.flops == 2 * 32 * 64

@@ -106,6 +106,14 @@ def test_calls_of_foreign_code_are_listed():
     }
 
 
+def test_foreign_code_is_called_even_on_constants():
+    def build(e, x):
+        y = e(relax.op.call_dps_packed("lib.f", relax.Tuple([constant(4)]), relax.TensorType((4,), "float32")))
+        return e(op.add(x, y))
+
+    assert [k.name for k in kernels(module(build, (4,)), TARGET)] == ["add", "lib.f"]
+
+
 def test_the_module_is_left_alone():
     mod = MODULES["unfolded constants"]()
     before = tvm_ffi.structural_hash(mod)

@@ -80,10 +80,12 @@ def work_of(func: tirx.PrimFunc) -> Work:
     calls = sum(b.points * b.calls for b in blocks)
     touched = _touched(func, blocks)
     nbytes = sum(count * dtype_bits(str(p.ty.dtype)) / 8 for p, count in touched.items())
-    total = float(tvm.s_tir.analysis.estimate_tir_flops(tvm.IRModule({"main": func})))
+    total = _flops(func, blocks)
     reductions = [b for b in blocks if b.reduced]
+    if not blocks:  # loops that aren't made of blocks: a sort, a scan, a call of something else
+        return Work(Kind.REDUCE, nbytes, flops=total)
     if not reductions:
-        large = max((b.points for b in blocks), default=0) // 4  # the others prepare scales, masks, …
+        large = max(b.points for b in blocks) // 4  # the others prepare scales, masks, …
         main = [b for b in blocks if b.points >= large]
         return Work(
             Kind.STREAM if all(_straight(b) for b in main) else Kind.SHUFFLE,
@@ -107,6 +109,13 @@ def work_of(func: tirx.PrimFunc) -> Work:
         calls=calls,
         dtype=dtype,
     )
+
+
+def _flops(func: tirx.PrimFunc, blocks: list[_Block]) -> float:
+    try:
+        return float(tvm.s_tir.analysis.estimate_tir_flops(tvm.IRModule({"main": func})))
+    except Exception:  # TVM refuses some hand-written loops, with errors of many kinds
+        return float(sum(b.points for b in blocks))
 
 
 def _blocks(func: tirx.PrimFunc) -> list[_Block]:
@@ -136,13 +145,17 @@ def _extent(extent: Any) -> int:
 
 
 def _touched(func: tirx.PrimFunc, blocks: list[_Block]) -> dict[Any, float]:
-    """For each buffer parameter, how many of its elements are read or written: a slice doesn't read all."""
+    """For each buffer parameter, how many of its elements are read or written: a slice doesn't read all.
+
+    One that no block mentions is used in a way that isn't seen here, so all of it counts.
+    """
     touched = {p: 0.0 for p in func.params if isinstance(p.ty, tirx.BufferType)}
     for block in blocks:
         for access in [block.store.buffer, *(load.source for load in block.loads)]:
             if access in touched:
                 touched[access] += block.points
-    return {p: min(count, float(prod(_extent(d) for d in p.ty.shape))) for p, count in touched.items()}
+    sizes = {p: float(prod(_extent(d) for d in p.ty.shape)) for p in touched}
+    return {p: min(count or sizes[p], sizes[p]) for p, count in touched.items()}
 
 
 def _is_part(load: Any, store: Any) -> bool:

@@ -162,6 +162,8 @@ def _is_known(value: Any, known: set[Any]) -> bool:
     """Whether a binding applies a pure operator to known tensors, at least one."""
     if not isinstance(value, relax.Call) or not isinstance(value.op, tvm.ir.Op):
         return False
+    if str(value.op.name) != "relax.call_tir" and str(value.op.name).startswith("relax.call_"):
+        return False  # foreign code isn't folded
     if not isinstance(value.ty, relax.TensorType) or not isinstance(value.ty.shape, relax.ShapeExpr):
         return False
     if not all(isinstance(d, tirx.IntImm) for d in value.ty.shape.values):

@@ -1,6 +1,15 @@
-"""Choosing the cheapest program of an e-graph. One file per extractor, all in :data:`EXTRACTORS`."""
+"""Extraction: pick the cheapest program of an e-graph. One file per extractor, one check that every result passes."""
 
-from . import greedy_dag, local, tree
-from .base import EXTRACTORS, Extraction, check, extract
+from . import greedy_dag, local, tree  # noqa: F401 - each registers itself
+from .base import EXTRACTORS, Extraction, Extractor, check, extract, register
+from .candidates import extract_candidates
 
-__all__ = ["EXTRACTORS", "Extraction", "check", "extract", "greedy_dag", "local", "tree"]
+__all__ = [
+    "EXTRACTORS",
+    "Extraction",
+    "Extractor",
+    "check",
+    "extract",
+    "extract_candidates",
+    "register",
+]

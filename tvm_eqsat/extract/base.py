@@ -84,9 +84,23 @@ def extract(
     """
     if extractor not in EXTRACTORS:
         raise OptionError(f"there is no extractor {extractor!r}: choose one of {', '.join(sorted(EXTRACTORS))}")
+    check_costs(frozen)
     result = EXTRACTORS[extractor](frozen, seed=seed, time_limit=time_limit, **options)
     check(frozen, result)
     return result
+
+
+def check_costs(frozen: FrozenEGraph) -> None:
+    """Make sure that every cost is zero or more, or ``inf``.
+
+    Raises
+    ------
+    ExtractionError
+        One is negative or not a number.
+    """
+    for i, cost in enumerate(frozen.costs):
+        if not cost >= 0:
+            raise ExtractionError(f"node {i} ({frozen.node_op[i]}) costs {cost}: give it a cost of zero or more")
 
 
 def selected(frozen: FrozenEGraph, choice: Sequence[int], lower_bound: float | None = None) -> Extraction:
@@ -142,7 +156,7 @@ def check(frozen: FrozenEGraph, extraction: Extraction) -> None:
         if c not in choice:
             raise ExtractionError(f"the program needs class {c}, for which no node is chosen; report it, this is a bug")
         i = choice[c]
-        if i not in frozen.class_nodes[c] or frozen.costs[i] == inf:
+        if not 0 <= i < frozen.n_nodes or frozen.node_class[i] != c or frozen.costs[i] == inf:
             raise ExtractionError(f"class {c} can't take node {i}; report it, this is a bug")
         done[c] = False
         todo.append((c, True))

@@ -32,7 +32,7 @@ _LEVELS = 2  # a class serves through slices, and slices of slices
 _REGION = (16, 128)  # classes with noise
 _NOISE = (0.3, 1.3)  # standard deviation of the logarithm of its factors
 _NEIGHBOURS = 8
-_PATIENCE = 5  # noisy regions without success, for each live class that has a choice
+_PATIENCE = 2  # noisy regions without success, for each live class that has a choice
 
 
 @register("local")

@@ -14,7 +14,6 @@ from __future__ import annotations
 from math import inf
 
 from ..egraph.frozen import FrozenEGraph
-from ..errors import ExtractionError
 from .base import no_program
 from .problem import Problem
 
@@ -25,7 +24,7 @@ def reduce(frozen: FrozenEGraph) -> Problem:
     Raises
     ------
     ExtractionError
-        A root has no program of finite cost, or a cost is negative.
+        A root has no program of finite cost.
     """
     return _Reduction(frozen).problem()
 
@@ -34,38 +33,37 @@ class _Reduction:
     """Work in progress. Numbers are the e-graph's; the goal is one more class, with one more node."""
 
     def __init__(self, frozen: FrozenEGraph) -> None:
-        for i, cost in enumerate(frozen.costs):
-            if not cost >= 0:
-                raise ExtractionError(f"node {i} ({frozen.node_op[i]}) costs {cost}: a cost must be zero or more")
         self.frozen = frozen
         self.goal = frozen.n_classes
         self.owner = [*frozen.node_class, self.goal]
         self.cost = [*frozen.costs, 0.0]
         self.kids = [tuple(set(kids)) for kids in (*frozen.node_children, frozen.roots)]
-        users: list[list[int]] = [[] for _ in range(self.goal)]
+        users: list[list[int]] = [[] for _ in range(self.goal + 1)]
         for i, kids in enumerate(self.kids):
             for kid in kids:
                 users[kid].append(i)
-        first, need = self._settle(users, [cost < inf for cost in self.cost])
-        if first[self.goal] < 0:
-            root = next(root for root in frozen.roots if first[root] < 0)
-            raise no_program(frozen, root)
-        possible = [not n and cost < inf for n, cost in zip(need, self.cost, strict=True)]
-        free = [ok and cost == 0 for ok, cost in zip(possible, self.cost, strict=True)]
+        self.fixed = [-1] * (self.goal + 1)
+        need = list(map(len, self.kids))
+        free = [cost == 0 for cost in self.cost]
         free[-1] = False  # the goal stays, even if all roots are free
-        self.fixed, _ = self._settle(users, free)
+        self._settle(users, free, need, self.fixed)
+        first = self.fixed[:]
+        self._settle(users, [cost < inf for cost in self.cost], need, first)
+        if first[self.goal] < 0:
+            raise no_program(frozen, next(root for root in frozen.roots if first[root] < 0))
         fixed = self.fixed
         self.nodes: list[list[int]] = [[] for _ in range(self.goal + 1)]
         for i, c in enumerate(self.owner):
-            if possible[i] and fixed[c] < 0:
+            if not need[i] and fixed[c] < 0 and self.cost[i] < inf:
                 self.kids[i] = tuple([kid for kid in self.kids[i] if fixed[kid] < 0])
                 if c not in self.kids[i]:
                     self.nodes[c].append(i)
 
-    def _settle(self, users: list[list[int]], allowed: list[bool]) -> tuple[list[int], list[int]]:
-        """Build up programs of allowed nodes: each class's first node, and how many children each node still lacks."""
-        first = [-1] * (self.goal + 1)
-        need = list(map(len, self.kids))
+    def _settle(self, users: list[list[int]], allowed: list[bool], need: list[int], first: list[int]) -> None:
+        """Build up programs of allowed nodes, starting from those of the classes that have a first node.
+
+        ``need`` counts how many children of each node have no program yet; ``first`` is each class's first node.
+        """
         owner = self.owner
         ready = [i for i, n in enumerate(need) if not n and allowed[i]]
         while ready:
@@ -76,17 +74,16 @@ class _Reduction:
                     reached.append(owner[i])
             ready = []
             for c in reached:
-                if c != self.goal:
-                    for i in users[c]:
-                        need[i] -= 1
-                        if not need[i] and allowed[i]:
-                            ready.append(i)
-        return first, need
+                for i in users[c]:
+                    need[i] -= 1
+                    if not need[i] and allowed[i]:
+                        ready.append(i)
 
     def problem(self) -> Problem:
         classes = self._needed()
         for c in classes:
-            self._prune(c)
+            if len(self.nodes[c]) > 1:
+                self._prune(c)
         while self._inline(classes) > len(classes) // 50:  # later rounds rarely pay
             classes = self._needed()
         return Problem(self.frozen, self._needed(), self.nodes, self.kids, self.cost, self.fixed[:-1])
@@ -107,16 +104,13 @@ class _Reduction:
 
     def _prune(self, c: int) -> None:
         """Drop the nodes of a class that another one makes superfluous."""
-        nodes = self.nodes[c]
-        if len(nodes) < 2:
-            return
         cost = self.cost
         kept: list[int] = []
         lone = inf  # the cheapest node without children
         # A node can only be beaten by one with fewer children, or as many at no more cost: those come first. It shares
         # the child under which that one is listed.
         listed: dict[int, list[tuple[frozenset[int], float]]] = {}
-        for i in sorted(nodes, key=lambda i: (len(self.kids[i]), cost[i], i)):
+        for i in sorted(self.nodes[c], key=lambda i: (len(self.kids[i]), cost[i], i)):
             kids, price = frozenset(self.kids[i]), cost[i]
             if price >= lone or any(
                 other_price <= price and other <= kids for kid in kids for other, other_price in listed.get(kid, ())
