@@ -37,7 +37,10 @@ UNTUNED, TUNED, EQSAT, ORT = "TVM untuned", "TVM + MetaSchedule", "EqSatOptimize
 def main(argv: list[str] | None = None) -> int:
     """Run the demo; returns the exit status."""
     args = _arguments(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler()
+    for name in ("tvm_eqsat", "TVMC"):  # not the root: MetaSchedule's loggers would fill the screen
+        logging.getLogger(name).setLevel(logging.WARNING if args.quiet else logging.INFO)
+        logging.getLogger(name).addHandler(handler)
     threads = use_threads(args.threads)
     target = tvm.target.Target({**json.loads(str(host_target())), "num-cores": threads})
 
@@ -120,7 +123,7 @@ def main(argv: list[str] | None = None) -> int:
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="squeezenet", choices=sorted(MODELS), help="default: squeezenet")
-    parser.add_argument("--trials", type=int, default=400, help="MetaSchedule trials on each side; default: 400")
+    parser.add_argument("--trials", type=int, default=300, help="MetaSchedule trials on each side; default: 300")
     parser.add_argument("--threads", type=int, default=available_cores(), help="default: all cores")
     parser.add_argument("--rounds", type=int, default=9, help="turns of each side when measuring; default: 9")
     parser.add_argument("--preset", default="default", choices=sorted(presets()), help="options of the pass")

@@ -39,6 +39,8 @@ logger = logging.getLogger("TVMC")
 
 # MetaSchedule's learned model guesses at random until it has seen this many trials, but is trained after every batch.
 _LEARNING_STARTS = 100
+# A kernel with fewer trials than this is measured before there is anything to learn from.
+_LEARNING_TRIALS = 16
 
 
 def add_tune_parser(subparsers: Any) -> None:
@@ -177,7 +179,7 @@ def tune_model(
 
     load_intrinsics()
     batch = batch_size(trials, len(tasks))
-    learning = trials > _LEARNING_STARTS
+    learning = trials > max(_LEARNING_STARTS, _LEARNING_TRIALS * len(tasks))
     with explained("preparing to tune"), tvm_target:
         contexts = [
             ms.TuneContext(

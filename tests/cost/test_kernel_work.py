@@ -28,7 +28,7 @@ def only(build, *shapes, **kw):
         (lambda e, x, w: e(op.matmul(x, w)), ((64, 32), (32, 1)), Kind.NO_REUSE),
         (conv, (X, W), Kind.SLIDING),
         (lambda e, x, w: conv(e, x, w, strides=2), (X, W), Kind.STRIDED),
-        (lambda e, x, w: conv(e, x, w, padding=0), (X, (16, 16, 1, 1)), Kind.DENSE),
+        (lambda e, x, w: conv(e, x, w, padding=0), (X, (16, 16, 1, 1)), Kind.SLIDING),
         (lambda e, x, w: conv(e, x, w, layout="NHWC"), (HWC, HWIO), Kind.DENSE),
         (lambda e, x, w: conv(e, x, w, layout="NHWC", strides=2), (HWC, HWIO), Kind.DENSE),
         (lambda e, x, w: e(op.nn.conv2d(x, w, data_layout="NHWC", kernel_layout="OHWI")), (HWC, (8, 3, 3, 16)),
@@ -119,6 +119,16 @@ MEASURED = [
     (lambda e, x: e(op.permute_dims(x, (1, 0))), ((768, 768),), 845),
     (lambda e, x, y, z: e(op.concat([x, y, z], 1)), ((128, 768),) * 3, 461),
     (lambda e, x: e(op.nn.gelu(x)), ((128, 3072),), 1877),
+    # kernels of SqueezeNet
+    (conv, ((1, 16, 55, 55), (64, 16, 3, 3)), 2104),
+    (lambda e, x, w: conv(e, x, w, layout="NHWC"), ((1, 55, 55, 16), (3, 3, 16, 64)), 912),
+    (conv, ((1, 48, 13, 13), (192, 48, 3, 3)), 1002),
+    (lambda e, x, w: conv(e, x, w, layout="NHWC"), ((1, 13, 13, 48), (3, 3, 48, 192)), 659),
+    (lambda e, x, w: conv(e, x, w, padding=0), ((1, 16, 55, 55), (64, 16, 1, 1)), 299),
+    (lambda e, x, w: conv(e, x, w, padding=0, layout="NHWC"), ((1, 55, 55, 16), (1, 1, 16, 64)), 126),
+    (lambda e, x, w: conv(e, x, w, padding=0, strides=2), ((1, 3, 224, 224), (64, 3, 3, 3)), 1156),
+    (lambda e, x: e(op.nn.max_pool2d(x, (3, 3), (2, 2))), ((1, 64, 111, 111),), 126),
+    (lambda e, x: e(op.mean(x, [2, 3])), ((1, 1000, 13, 13),), 13),
 ]
 
 

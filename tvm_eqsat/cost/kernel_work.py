@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -248,9 +247,6 @@ def _contraction_kind(block: _Block) -> Kind:
         return Kind.TRANSPOSED
     if stride > 1:
         return Kind.STRIDED
-    sliding = any(v in block.reduced for v in _live(load.indices[-1], block.extents))
-    return Kind.SLIDING if sliding else Kind.DENSE
-
-
-def _live(index: Any, extents: Mapping[Any, int]) -> list[Any]:
-    return [v for v in _variables(index) if extents.get(v, 1) > 1]
+    # Weights and the right side of a matmul have one output axis of their own; image data has several.
+    own = (used[0] ^ used[1]) & set(outputs) & set().union(*map(_variables, load.indices))
+    return Kind.DENSE if own == {inner} else Kind.SLIDING

@@ -63,16 +63,14 @@ def _reduction(types: Sequence[TensorType], out: TensorType, attrs: Any) -> Work
 
 
 def _conv(types: Sequence[TensorType], out: TensorType, attrs: Any) -> Work:
-    layout, weight = attrs.data_layout, _sizes(types[1])
+    layout = attrs.data_layout
     channels = _size(types[0].shape[layout.index("C")])
     if attrs.groups > 1:
         kind = Kind.NO_REUSE if attrs.groups == channels else Kind.GROUPED
     elif layout[-1] == "C":
         kind = Kind.DENSE if attrs.kernel_layout[-1] == "O" else Kind.TRANSPOSED
-    elif max(attrs.strides) > 1:
-        kind = Kind.STRIDED
     else:
-        kind = Kind.SLIDING if weight[-1] > 1 else Kind.DENSE
+        kind = Kind.STRIDED if max(attrs.strides) > 1 else Kind.SLIDING
     return Work(kind, _traffic(types, out), width=_size(out.shape[-1]))
 
 

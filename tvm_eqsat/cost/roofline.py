@@ -39,7 +39,7 @@ class Kind(Enum):
     """Kinds of kernels that differ in how near to the machine's limits they come."""
 
     DENSE = "dense"  # matmul, channels-last convolution: the vector axis runs along one operand, the other is broadcast
-    SLIDING = "sliding"  # channels-first convolution: the vector axis slides over the data
+    SLIDING = "sliding"  # channels-first convolution: the vector axis runs along rows of an image
     STRIDED = "strided"  # the same with a stride: vector loads gather
     TRANSPOSED = "transposed"  # the vector axis isn't the last one of the operand it runs along
     GROUPED = "grouped"  # each group of outputs reads its own part of the data
@@ -51,13 +51,13 @@ class Kind(Enum):
 
 #: Fraction of peak arithmetic, fraction of bandwidth.
 EFFICIENCY: dict[Kind, tuple[float, float]] = {
-    Kind.DENSE: (0.8, 1.0),
-    Kind.SLIDING: (0.6, 1.0),
+    Kind.DENSE: (0.75, 1.0),
+    Kind.SLIDING: (0.5, 1.0),
     Kind.STRIDED: (0.45, 1.0),
     Kind.TRANSPOSED: (0.2, 1.0),
     Kind.GROUPED: (0.3, 1.0),
     Kind.NO_REUSE: (0.25, 0.5),
-    Kind.REDUCE: (0.1, 0.2),
+    Kind.REDUCE: (0.1, 0.4),
     Kind.STREAM: (0.25, 1.0),
     Kind.SHUFFLE: (0.1, 0.25),
 }

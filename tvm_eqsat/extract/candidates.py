@@ -15,7 +15,7 @@ from .local import EFFORT, Search, greedy_start
 from .reduce import reduce
 
 _ROUNDS = 3  # searches for each candidate asked for
-_NOISE = (0.2, 1.0)  # standard deviation of the logarithm of an operator's factor, in the first round and the last
+_NOISE = (0.2, 1.0)  # standard deviation of the logarithm of a factor, in the first round and the last
 
 
 def extract_candidates(
@@ -23,9 +23,9 @@ def extract_candidates(
 ) -> list[Extraction]:
     """Different programs, the cheapest first.
 
-    The cheapest that local search finds, the greedy one (nothing merged), and what is cheapest if the cost of each
-    operator is off by a factor of its own: a wrong estimate for one operator is wrong wherever the operator stands, so
-    these programs differ by decisions that are taken alike all over the model, not in one layer.
+    The cheapest that local search finds, the greedy one (nothing merged), and what is cheapest if costs are off, each
+    kind of node (an operator at about one cost) by a factor of its own: a wrong estimate is wrong wherever the model
+    repeats a layer, so these programs differ by decisions that are taken alike all over the model.
 
     Parameters
     ----------
@@ -67,14 +67,16 @@ def extract_candidates(
         extraction = problem.extraction(choice)
         found.setdefault(frozenset(extraction.choice.values()), extraction)
     true = problem.cost
-    operators = [frozen.node_op[i] for i in problem.origin[:-1]] + [""]
+    kinds = [(frozen.node_op[i], f"{cost:.2g}") for i, cost in zip(problem.origin[:-1], true, strict=False)] + [
+        ("", "")
+    ]
     rounds = _ROUNDS * k
     for number in range(rounds):
         if len(found) >= k or time.monotonic() >= deadline:
             break
         deviation = _NOISE[0] + (_NOISE[1] - _NOISE[0]) * number / rounds
-        factor = {op: exp(rng.gauss(0.0, deviation)) for op in dict.fromkeys(operators)}
-        problem.cost = [cost * factor[op] for cost, op in zip(true, operators, strict=True)]
+        factor = {kind: exp(rng.gauss(0.0, deviation)) for kind in dict.fromkeys(kinds)}
+        problem.cost = [cost * factor[kind] for cost, kind in zip(true, kinds, strict=True)]
         other = search(effort / 4)
         other.descend()
         problem.cost = true

@@ -5,7 +5,8 @@ class gains by choosing its slice: the merged operator would be computed on top 
 there is a *merge*: all that a class can serve flip to it at once. Both are evaluated exactly, by reference counts, in
 time proportional to what changes.
 
-1. Start from the better of the greedy programs; flip and merge until nothing helps.
+1. Start from the better of the greedy programs; flip and merge until nothing helps. Then merge also where that costs
+   more at first, but leaves single classes with what they used to share: those flip again.
 2. Let every class that isn't live choose anew, what is live being free now, and repeat while that helps.
 3. Noising (I. Charon and O. Hudry, "The noising method", Operations Research Letters 14(3), 1993): scale the costs in a
    small region at random, flip and merge, restore the costs, flip and merge again; keep what is cheaper.
@@ -32,7 +33,7 @@ _LEVELS = 2  # a class serves through slices, and slices of slices
 _REGION = (16, 128)  # classes with noise
 _NOISE = (0.3, 1.3)  # standard deviation of the logarithm of its factors
 _NEIGHBOURS = 8
-_PATIENCE = 2  # noisy regions without success, for each live class that has a choice
+_PATIENCE = 1  # noisy regions without success, for each live class that has a choice
 
 
 @register("local")
@@ -96,6 +97,7 @@ class Search:
             for c, users in enumerate(problem.users)
         ]
         self._merger = [len({served[0] for served in serves}) > 1 for serves in self._serves]
+        self._repair = False
         self._queued = [False] * len(problem.nodes)
         self._flips: deque[int] = deque()
         self._merges: deque[int] = deque()
@@ -107,8 +109,9 @@ class Search:
     def descend(self) -> None:
         """Go down until neither flips nor merges help, whatever other classes would choose."""
         selection, problem = self.selection, self.problem
-        self._enqueue(range(len(problem.nodes)))
-        self._settle()
+        for self._repair in (False, True):  # the cheap merges first: repairs from far above end in worse places
+            self._enqueue(range(len(problem.nodes)))
+            self._settle()
         while not self._stop(selection.work):
             before = selection.cost
             live = selection.live()
@@ -225,16 +228,39 @@ class Search:
         if sum(1 for user in flips if selection.refs[user]) < 2:
             return []
         before, mark = selection.cost, len(selection.log)
+        bar = before - self._least_gain
         changed = self._flip(flips)
-        if selection.cost < before - self._least_gain:
-            if not any(map(selection.closes_cycle, flips)):
-                return changed
-            selection.undo(mark, before)
-            changed = self._flip(flips, check=True)
-            if selection.cost < before - self._least_gain:
+        deserted = self._deserted(mark, selection.cost - bar) if selection.cost >= bar and False else []
+        if selection.cost < bar or deserted:
+            if any(map(selection.closes_cycle, flips)):
+                selection.undo(mark, before)
+                changed = self._flip(flips, check=True)
+            for user in deserted:
+                if selection.refs[user]:
+                    changed += selection.improve(user, self._least_gain) or ()
+            if selection.cost < bar:
                 return changed
         selection.undo(mark, before)
         return []
+
+    def _deserted(self, mark: int, loss: float) -> list[int]:
+        """The classes left alone with what others shared with them before the changes since ``mark``.
+
+        They may now do better without. Empty if that can hardly make up for a loss.
+        """
+        selection, problem = self.selection, self.problem
+        refs, choice, owner = selection.refs, selection.choice, problem.owner
+        found = []
+        for _, old in selection.log[mark:]:
+            for kid in problem.kids[old]:
+                if refs[kid] == 1:
+                    loss -= problem.cost[choice[kid]]
+                    found.append(kid)
+        if loss > 0:
+            return []
+        users = [owner[i] for kid in found for i in problem.users[kid] if choice[owner[i]] == i and refs[owner[i]]]
+        selection.work += sum(len(problem.users[kid]) for kid in found)
+        return [user for user in dict.fromkeys(users) if self._open[user]]
 
     def _bundle(self, c: int) -> dict[int, int]:
         """The nodes with which classes make use of a class, directly or through each other, and of nothing else new."""

@@ -54,6 +54,7 @@ CANCEL = RuleSet(
             lhs=op.slice(op.concat(rest("xs"), axis=k), axis=k, begin=b, end=e),
             rhs=_slice_of_concat,
             source="TASO axioms: split of concat",
+            simplifies=True,
             shapes=("xs*:a~c",),
             attrs={"k": lambda rng, *xs: 1},
         ),
@@ -63,6 +64,7 @@ CANCEL = RuleSet(
             lhs=op.concat(each(op.slice(x, axis=d, begin=b, end=e)), axis=k),
             rhs=_adjacent_slices,
             source="TASO axioms: split of concat",
+            simplifies=True,
             shapes=("x==:a9c",),
             attrs={
                 "count": lambda rng: 3,
@@ -77,6 +79,7 @@ CANCEL = RuleSet(
             law="x[b:e][c:d] = x[b+c:b+d] along the same axis",
             lhs=op.slice(op.slice(x, axis=k, begin=b, end=e), axis=k, begin=p, end=d),
             rhs=lambda x, k, b, p, d: op.slice(x, axis=k, begin=b + p, end=b + d),
+            simplifies=True,
             shapes=("x:6",),
         ),
         Rule(
@@ -85,6 +88,7 @@ CANCEL = RuleSet(
             lhs=op.slice(x, axis=k, begin=b, end=e),
             rhs=x,
             when=lambda x, k, b, e: b == 0 and e == x.shape[k],
+            simplifies=True,
             shapes=("x:mn",),
             attrs={"k": lambda rng, x: 0, "b": lambda rng, x: 0, "e": lambda rng, x: x.shape[0]},
             counterexample="x:6",

@@ -37,6 +37,9 @@ class Rule:
         For k-way rules: a function of variables whose (hashable) result members must share; None leaves a match out.
     reassociates : bool
         Whether floating-point results may differ by rounding. ``numerics="strict"`` leaves such rules out.
+    simplifies : bool
+        Whether the right side is always the simpler one. Only such rules are applied to computations on constants
+        and weights, which are free however they are written, but should be written in one way.
     source : str
         Where the law comes from.
     shapes : tuple of str
@@ -55,6 +58,7 @@ class Rule:
     shared: tuple[Var, ...] = ()
     key: Callable[..., Any] | None = None
     reassociates: bool = False
+    simplifies: bool = False
     source: str = ""
     shapes: tuple[str, ...] = ()
     attrs: Mapping[str, Callable[..., Any]] = field(default_factory=dict)

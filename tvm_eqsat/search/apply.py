@@ -19,6 +19,8 @@ Match = tuple[Any, ...]  # (root class, binding, …)
 class CompiledRule:
     """Searches and applies one rule.
 
+    Computations on constants and weights alone are left as they are, but for rules that simplify.
+
     A *site* is what is rewritten at once: one match, or for a k-way rule a tuple of matches.
     """
 
@@ -63,6 +65,10 @@ class CompiledRule:
         return changed
 
     def _guarded(self, builder: Builder, matches: list[Match]) -> list[Match]:
+        if not self.rule.simplifies:
+            # What is known before the first run costs nothing, however it is written.
+            data = builder.egraph.data
+            matches = [m for m in matches if not data(m[0]).const]
         if self._when is None:
             return matches
         when = self._when
