@@ -24,6 +24,7 @@ from tvm.relax.frontend.onnx import from_onnx
 from examples.models import MODELS, random_inputs
 from tvm_eqsat.cost.threads import available_cores, use_threads
 from tvm_eqsat.transform import host_target
+from tvm_eqsat.verify.module import compile_quickly
 
 #: Largest accepted difference, relative to the largest value of the output. A float32 sum of n products in another
 #: order differs by about sqrt(n) * 6e-8 of its scale, 3e-6 for the largest layers here, and some 100 layers add up
@@ -67,8 +68,7 @@ def check(model: ModelProto, *, seed: int = 0, **options: object) -> Check:
     mod = optimize(from_onnx(model))
     seconds = time.perf_counter() - started
     relax.analysis.well_formed(mod)
-    with target:
-        machine = relax.VirtualMachine(tvm.compile(mod, target), tvm.cpu())
+    machine = compile_quickly(mod, target)
     inputs = random_inputs(model, seed=seed)
     found = machine["main"](*[tvm.runtime.tensor(inputs[tensor.name]) for tensor in model.graph.input])
     outputs = [found.numpy()] if isinstance(found, tvm.runtime.Tensor) else [item.numpy() for item in found]

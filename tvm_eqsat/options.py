@@ -43,7 +43,7 @@ class EqSatOptions:
     )
     match_limit: int = _option(2_000, "matches of one rule in one round before it backs off", low=1)
     extractor: str = _option("local", "how the cheapest program is searched for, by name: see tvm_eqsat.extract")
-    candidates: int = _option(4, "extracted programs that are priced after TVM's real fusion", low=1)
+    candidates: int = _option(3, "extracted programs that are priced after TVM's real fusion", low=1)
     fold_limit: int = _option(256 << 20, "bytes above which the result of a constant subgraph isn't folded", low=0)
     verify: bool = _option(False, "run the original and the result on random inputs and compare")
     on_mismatch: str = _option(

@@ -13,7 +13,8 @@ from tvm.target import Target
 
 from .cost.machine import Machine
 from .cost.node_cost import NodeCost
-from .cost.pricing import KernelPricer, price_module
+from .cost.pricer import KernelPricer
+from .cost.pricing import price_module
 from .egraph.egraph import EGraph
 from .egraph.frozen import FrozenEGraph
 from .extract import extract

@@ -13,7 +13,7 @@ from tvm.target import Target
 
 from . import errors
 from .cost.machine import machine_for
-from .cost.pricing import KernelPricer, RooflinePricer
+from .cost.pricer import KernelPricer, RooflinePricer
 from .errors import OptionError, VerificationError
 from .install import check_installation
 from .options import EqSatOptions

@@ -2,7 +2,8 @@
 
 The efficiencies below stand for kernels that MetaSchedule tuned with tens of trials. They were measured on an AMD EPYC
 (Zen 3, LLVM, ``mcpu=znver3``); each is a fraction of the core's own rate in :mod:`.microbench` (101 GFLOP/s,
-55 GB/s), so that they carry over to other machines. Best of 32 to 64 trials, float32, one core:
+55 GB/s), so that they carry over to other machines. Best of 8 to 64 trials, float32, one core of a machine that was
+busy with other work, so that only large differences count:
 
 ======================================================  ==========================================
 kernel                                                  measured
@@ -18,7 +19,8 @@ the same: last axis of 56 or 96                         4–8 GB/s (1.1–2.1 ns
 slice, pad, concat along an outer axis, any shape       55–140 GB/s
 concat along the last axis                              14–18 GB/s (three operands: 5)
 permute_dims NCHW to NHWC; back; 768×768 transposed     20–43 GB/s; 5–9 GB/s; 5 GB/s
-softmax, layer_norm, pooling, sum                       7–23 GB/s
+conv 3×3, 16 → 64, 55×55; 1×1 (both in SqueezeNet)      NHWC 61, NCHW 27; NHWC 49, NCHW 21
+pooling, mean, sum; layer_norm                          20–53 GB/s; 10 GB/s
 exp, log, sigmoid; erf, tanh, sin, power                2.5 ns; 4.2–5.7 ns an element
 ======================================================  ==========================================
 

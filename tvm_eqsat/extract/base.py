@@ -44,6 +44,7 @@ class Extractor(Protocol):
 
 
 EXTRACTORS: dict[str, Extractor] = {}
+_MOST = 1e290  # millions of nodes of this cost, with noise, don't overflow
 _E = TypeVar("_E", bound=Callable[..., Extraction])
 
 
@@ -65,7 +66,7 @@ def extract(
     Parameters
     ----------
     frozen : FrozenEGraph
-        The e-graph; node costs are zero or more, ``inf`` for a node that must not be chosen.
+        The e-graph; node costs are 0 to 1e290, or ``inf`` for a node that must not be chosen.
     extractor : str
         A name in ``EXTRACTORS``.
     seed : int
@@ -80,7 +81,7 @@ def extract(
     OptionError
         There is no such extractor.
     ExtractionError
-        A root has no program of finite cost, or a cost is negative.
+        A root has no program of finite cost, or a cost is out of range.
     """
     if extractor not in EXTRACTORS:
         raise OptionError(f"there is no extractor {extractor!r}: choose one of {', '.join(sorted(EXTRACTORS))}")
@@ -96,11 +97,11 @@ def check_costs(frozen: FrozenEGraph) -> None:
     Raises
     ------
     ExtractionError
-        One is negative or not a number.
+        One is negative, not a number, or so large that a sum may overflow.
     """
     for i, cost in enumerate(frozen.costs):
-        if not cost >= 0:
-            raise ExtractionError(f"node {i} ({frozen.node_op[i]}) costs {cost}: give it a cost of zero or more")
+        if not 0 <= cost <= _MOST and cost != inf:
+            raise ExtractionError(f"node {i} ({frozen.node_op[i]}) costs {cost}: give it 0 to {_MOST:g}, or inf")
 
 
 def selected(frozen: FrozenEGraph, choice: Sequence[int], lower_bound: float | None = None) -> Extraction:

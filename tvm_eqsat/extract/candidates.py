@@ -45,7 +45,7 @@ def extract_candidates(
     OptionError
         ``k`` isn't positive.
     ExtractionError
-        A root has no program of finite cost, or a cost is negative.
+        A root has no program of finite cost, or a cost is out of range.
     """
     if k < 1:
         raise OptionError(f"k must be 1 or more, not {k}")

@@ -28,7 +28,8 @@ from .reduce import reduce
 from .selection import Selection
 from .tree import cheapest_trees
 
-EFFORT = 1_000_000
+#: Default of the ``effort`` of a search.
+EFFORT = 300_000
 _LEVELS = 2  # a class serves through slices, and slices of slices
 _REGION = (16, 128)  # classes with noise
 _NOISE = (0.3, 1.3)  # standard deviation of the logarithm of its factors
@@ -51,7 +52,7 @@ def local(
     time_limit : float, optional
         Seconds.
     effort : float, optional
-        Most visits of classes and nodes; a million takes about a second. By default ``EFFORT``, and no limit if there
+        Most visits of classes and nodes; a million takes half a second or so. By default ``EFFORT``, no limit if there
         is a time limit. Without a time limit the result depends on nothing else than the arguments.
     """
     start = time.monotonic()
@@ -109,7 +110,8 @@ class Search:
     def descend(self) -> None:
         """Go down until neither flips nor merges help, whatever other classes would choose."""
         selection, problem = self.selection, self.problem
-        for self._repair in (False, True):  # the cheap merges first: repairs from far above end in worse places
+        for repair in (False, True):  # merges that pay as they are go first, or repairs lead astray
+            self._repair = repair
             self._enqueue(range(len(problem.nodes)))
             self._settle()
         while not self._stop(selection.work):
@@ -163,6 +165,7 @@ class Search:
         return todo
 
     def _improve_with_noise(self, region: list[int], rng: random.Random) -> bool:
+        """Go down with noise and then without it. False, with nothing changed, if that ends no lower."""
         selection, price = self.selection, self.problem.cost
         before, mark = selection.cost, len(selection.log)
         small, large = _NOISE
@@ -201,6 +204,7 @@ class Search:
         problem = self.problem
         owner, kids = problem.owner, problem.kids
         for c in dict.fromkeys(changed):
+            self.selection.work += len(problem.users[c]) + len(problem.nodes[c])
             self._enqueue((c,))
             self._enqueue([owner[i] for i in problem.users[c]])
             for i in problem.nodes[c]:
@@ -230,7 +234,7 @@ class Search:
         before, mark = selection.cost, len(selection.log)
         bar = before - self._least_gain
         changed = self._flip(flips)
-        deserted = self._deserted(mark, selection.cost - bar) if selection.cost >= bar and False else []
+        deserted = self._deserted(mark, selection.cost - bar) if selection.cost >= bar and self._repair else []
         if selection.cost < bar or deserted:
             if any(map(selection.closes_cycle, flips)):
                 selection.undo(mark, before)

@@ -82,8 +82,7 @@ class _Reduction:
     def problem(self) -> Problem:
         classes = self._needed()
         for c in classes:
-            if len(self.nodes[c]) > 1:
-                self._prune(c)
+            self._prune(c)
         while self._inline(classes) > len(classes) // 50:  # later rounds rarely pay
             classes = self._needed()
         return Problem(self.frozen, self._needed(), self.nodes, self.kids, self.cost, self.fixed[:-1])
@@ -104,6 +103,8 @@ class _Reduction:
 
     def _prune(self, c: int) -> None:
         """Drop the nodes of a class that another one makes superfluous."""
+        if len(self.nodes[c]) < 2:
+            return
         cost = self.cost
         kept: list[int] = []
         lone = inf  # the cheapest node without children

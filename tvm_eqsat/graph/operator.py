@@ -127,7 +127,7 @@ class Operator:
             if value is REQUIRED:
                 raise OptionError(f"{self.name} needs the attribute {name!r}")
             full.append(tuple(value) if isinstance(value, list) else value)
-        return self._attrs(*full)  # type: ignore[attr-defined, no-any-return]
+        return self._attrs(*full)  # type: ignore[attr-defined]
 
     def field_index(self, name: str) -> int:
         """Position of an attribute in the canonical tuple."""

@@ -108,7 +108,7 @@ def compare_modules(
     for name in names:
         if not any(gv.name_hint == name for gv in result.functions):
             raise VerificationError(f"function {name} is missing from the rewritten module")
-    compiled = [_compile(original, where, "original"), _compile(result, where, "rewritten")]
+    compiled = [compile_quickly(original, where, "original"), compile_quickly(result, where, "rewritten")]
     outputs, largest = 0, (0.0, 0.0)
     for name in names:
         args = arguments[name]
@@ -157,7 +157,14 @@ def _tolerance(func: relax.Function) -> float:
     return max((TOLERANCE.get(dtype, 0.0) for dtype in found), default=0.0)
 
 
-def _compile(mod: tvm.IRModule, target: Target, which: str) -> relax.VirtualMachine:
+def compile_quickly(mod: tvm.IRModule, target: Target, which: str = "compiled") -> relax.VirtualMachine:
+    """A CPU module, compiled to be run once: no constants folded, and loop orders that LLVM can vectorise.
+
+    Raises
+    ------
+    VerificationError
+        It doesn't compile; ``which`` says in the message which module that is.
+    """
     passes: list[Any] = []
     # relax.pipeline.dataflow_lower_passes raises for CPUs in TVM 0.27, so the lists come from where it looks for them
     for stage in ("library_dispatch", "legalize", "dataflow_lower", "finalize"):
@@ -227,7 +234,7 @@ def _first_difference(
     shared = [v for v, var in _variables(original[name]).items() if v in theirs and _same_type(var, theirs[v])]
     try:
         values = [
-            _run(_compile(_returning(mod, name, shared), target, which), name, args, which)
+            _run(compile_quickly(_returning(mod, name, shared), target, which), name, args, which)
             for mod, which in ((original, "original"), (result, "rewritten"))
         ]
     except VerificationError as err:
