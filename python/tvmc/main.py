@@ -17,6 +17,7 @@ import tvm
 
 from tvm_eqsat import __version__
 from tvm_eqsat.errors import EqSatError
+from tvm_eqsat.install import check_installation
 
 from .autotuner import add_tune_parser
 from .compiler import add_compile_parser
@@ -93,6 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.print_help(sys.stderr)
             return 1
         _set_verbosity(args.verbose)
+        check_installation()
         outcome = args.func(args)
         code = outcome.pop("exit_code", 0)
     except EqSatError as err:

@@ -245,3 +245,14 @@ def test_import_tvm_alone_is_enough() -> None:
         pytest.skip("tvm-eqsat isn't installed as a distribution: `make install` does")
     code = "import tvm; print(tvm.relax.transform.EqSatOptimize().info.name, tvm.relax.get_pipeline('eqsat').info.name)"
     assert _python(code).split() == ["EqSatOptimize", "eqsat_pipeline"]
+
+
+def test_tvmc_refuses_a_wrong_ffi_version_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tvmc.main import main
+
+    versions = {"apache-tvm-ffi": "0.1.15.post2", "apache-tvm": "0.27.0"}
+    monkeypatch.setattr("tvm_eqsat.install.metadata.version", versions.__getitem__)
+    assert main(["run", "nothing.so"]) == 4
+    assert "pip install 'apache-tvm-ffi==0.1.14.*'" in capsys.readouterr().err

@@ -67,9 +67,8 @@ def extract_candidates(
         extraction = problem.extraction(choice)
         found.setdefault(frozenset(extraction.choice.values()), extraction)
     true = problem.cost
-    kinds = [(frozen.node_op[i], f"{cost:.2g}") for i, cost in zip(problem.origin[:-1], true, strict=False)] + [
-        ("", "")
-    ]
+    ops = [*frozen.node_op, "goal"]
+    kinds = [(ops[i], f"{cost:.2g}") for i, cost in zip(problem.origin, true, strict=True)]
     rounds = _ROUNDS * k
     for number in range(rounds):
         if len(found) >= k or time.monotonic() >= deadline:

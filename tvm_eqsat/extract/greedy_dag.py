@@ -25,6 +25,7 @@ def greedy(problem: Problem) -> list[int]:
     width = (len(nodes) + 7) // 8
     prices = np.zeros(width * 8)  # of settled classes, in the order of settling
     program = [0] * len(nodes)  # of a settled class: a set of such positions, as bits
+    needed_by = list(map(len, users))  # nodes of classes that aren't settled
     n_settled = 0
     choice = [-1] * len(nodes)
     best = [inf] * len(nodes)
@@ -48,6 +49,11 @@ def greedy(problem: Problem) -> list[int]:
         for kid in kids[choice[c]]:
             parts |= program[kid]
         program[c] = parts
+        for i in nodes[c]:
+            for kid in kids[i]:
+                needed_by[kid] -= 1
+                if not needed_by[kid]:
+                    program[kid] = 0  # half a gigabyte otherwise, with a hundred thousand classes
         for i in users[c]:
             need[i] -= 1
             user = owner[i]

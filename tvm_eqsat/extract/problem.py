@@ -1,9 +1,9 @@
 """The decision that an e-graph leaves open, without what is decided already.
 
 Most of a saturated e-graph decides nothing: constants and weights cost nothing, a merged operator's tuple has one node,
-a node that needs what its sibling needs and more can't be better. :func:`reduce` takes all that out, exactly: the best
+a node that needs what its sibling needs and more can't be better. :mod:`.reduce` takes all that out, exactly: the best
 selection of what remains, put back, is a best selection of the whole. TENSAT's NasNet-A shrinks to half, its VGG to two
-thirds, and every extractor runs on what is left.
+thirds, a convolutional network saturated by our own rules to a third or less; extractors run on what is left.
 """
 
 from __future__ import annotations
