@@ -191,7 +191,7 @@ def _show(result: dict[str, Any]) -> None:
     from rich.table import Table
 
     table = Table(title=f"{result['model']}, {result['threads']} threads, {result['trials']} trials a side")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for heading in ("median ms", "range ms", "against tuned TVM", "largest difference"):
         table.add_column(heading, justify="right")
     for row in result["rows"]:
