@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import platform
-import tempfile
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from math import floor, log2
@@ -17,6 +16,7 @@ from typing import Any
 import tvm
 from tvm.target import Target, codegen
 
+from ..files import write_atomically
 from ..graph.types import dtype_bits, is_float
 from .microbench import copy_rate, fma_rate
 
@@ -233,8 +233,6 @@ def _store(path: Path, key: dict[str, Any], machine: Machine) -> None:
     """Write atomically: another process sees the old file or the new one, never a part."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8") as file:
-            json.dump({"key": key, "machine": asdict(machine)}, file, indent=1)
-        os.replace(file.name, path)
+        write_atomically(path, json.dumps({"key": key, "machine": asdict(machine)}, indent=1))
     except OSError as err:
         logger.info("can't remember the figures in %s: %s", path, err)
