@@ -95,7 +95,7 @@ class EqSatOptions:
         except (OSError, tomllib.TOMLDecodeError) as err:
             raise OptionError(f"preset {found[name].name} can't be read: {err}") from err
         _check_names(values, f"preset {found[name].name}")
-        return cls(**{**values, **changes}) if not changes else cls(**values).with_(**changes)
+        return cls(**values).with_(**changes)
 
 
 def presets() -> dict[str, Path]:

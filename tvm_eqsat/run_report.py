@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,11 +82,11 @@ class Report:
 
     def rules_applied(self) -> dict[str, int]:
         """How often each rule changed an e-graph, most frequent first."""
-        return _total(it["applied"] for r in self.regions for it in r.iterations)
+        return total_counts(it["applied"] for r in self.regions for it in r.iterations)
 
     def rules_used(self) -> dict[str, int]:
         """E-nodes of the result that each rule made, most first."""
-        return _total(r.rules_used for r in self.regions)
+        return total_counts(r.rules_used for r in self.regions)
 
     def to_dict(self) -> dict[str, Any]:
         """All facts as plain values."""
@@ -121,7 +122,8 @@ class Report:
         return self.summary()
 
 
-def _total(counts: Any) -> dict[str, int]:
+def total_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Counts of the same name added up, largest first."""
     total: dict[str, int] = {}
     for part in counts:
         for name, count in part.items():

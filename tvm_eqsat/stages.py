@@ -22,7 +22,7 @@ from .graph.module import ModuleRegions, read_module
 from .graph.tensor_graph import TensorGraph
 from .options import EqSatOptions
 from .rules.rule import RuleSet
-from .run_report import RegionReport, Report
+from .run_report import RegionReport, Report, total_counts
 from .search.program import load, unload
 from .search.saturate import Limits, saturate
 
@@ -158,18 +158,14 @@ class Optimizer:
                 priced = frozen.with_costs(self._costs(egraph, frozen, share))
                 found = extract(priced, self.options.extractor, seed=self.options.seed)
                 graph = unload(frozen, found.choice, names)
-                if _identity(graph) in known:
+                identity = _identity(graph)
+                if identity in known:
                     continue
-                known.append(_identity(graph))
-                rules: dict[str, int] = {}
-                for node in found.choice.values():
-                    rule = egraph.reason(frozen.node_key[node])
-                    if rule:
-                        rules[rule] = rules.get(rule, 0) + 1
+                known.append(identity)
+                made_by = (egraph.reason(frozen.node_key[node]) for node in found.choice.values())
+                rules = total_counts({rule: 1} for rule in made_by if rule)
                 origin = f"{self.options.extractor}, movement at {share:.0%}"
-                work.candidates.append(
-                    Candidate(origin, graph, dict(sorted(rules.items(), key=lambda r: (-r[1], r[0]))))
-                )
+                work.candidates.append(Candidate(origin, graph, rules))
 
     def _costs(self, egraph: EGraph, frozen: FrozenEGraph, movement: float) -> list[float]:
         cost = NodeCost(self.machine, fold_limit=self.options.fold_limit, movement=movement)

@@ -13,7 +13,9 @@ from tvm.target import Target
 
 from . import errors
 from .cost.machine import machine_for
-from .cost.pricer import KernelPricer, RooflinePricer
+from .cost.pricer import KernelPricer
+from .cost.pricing import pricer_for
+from .cost.threads import available_cores
 from .errors import OptionError, VerificationError
 from .install import check_installation
 from .options import EqSatOptions
@@ -94,8 +96,8 @@ class EqSatOptimize:
     def transform_module(self, mod: IRModule, ctx: tvm.transform.PassContext) -> IRModule:
         """Run the pass; ``report`` then holds its facts."""
         target = self.target or Target.current(allow_none=True) or host_target()
-        machine = machine_for(target)
-        run = Optimizer(self.options, self.rules, target, machine, self.pricer or RooflinePricer(machine))
+        pricer = self.pricer or pricer_for(target)
+        run = Optimizer(self.options, self.rules, target, machine_for(target), pricer)
         run.report.target = str(target)
         run.report.options = dataclasses.asdict(self.options)
         self.report = run.report
@@ -124,12 +126,9 @@ class EqSatOptimize:
 
 def host_target() -> Target:
     """The CPU of this machine, with the cores that this process may use."""
-    import os
-
     from tvm.target import codegen
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Target({"kind": "llvm", "mcpu": codegen.llvm_get_system_cpu(), "num-cores": cores})
+    return Target({"kind": "llvm", "mcpu": codegen.llvm_get_system_cpu(), "num-cores": available_cores()})
 
 
 def _target(target: Target | str | dict[str, Any] | None) -> Target | None:

@@ -66,14 +66,6 @@ class Saturation:
     stop_reason: str = ""
     iterations: list[Iteration] = field(default_factory=list)
 
-    def applied(self) -> dict[str, int]:
-        """How often each rule changed the e-graph, most frequent first."""
-        total: dict[str, int] = {}
-        for it in self.iterations:
-            for name, count in it.applied.items():
-                total[name] = total.get(name, 0) + count
-        return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
-
 
 @dataclass
 class _Schedule:

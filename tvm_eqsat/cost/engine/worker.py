@@ -18,7 +18,7 @@ def main() -> None:
     os.dup2(quiet, 0)
     os.dup2(quiet, 1)
     compiled: dict[int, Any] = {}
-    handlers: dict[str, Callable[..., Any]] = {"build": _build, "time": _time, "drop": _drop}
+    handlers: dict[str, Callable[..., Any]] = {"build": _build, "time": _time}
     wire.send(answers, (True, "ready"))
     while True:
         try:
@@ -62,10 +62,6 @@ def _time(compiled: dict[int, Any], token: int, arguments: list[Any], config: di
         f_preproc=flush,
     )
     return [float(seconds) for seconds in evaluator(*tensors).results]
-
-
-def _drop(compiled: dict[int, Any], token: int) -> None:
-    compiled.pop(token, None)
 
 
 if __name__ == "__main__":
