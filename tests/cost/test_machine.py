@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tvm.target import Target, codegen
 
@@ -130,6 +130,7 @@ def test_the_host_runs_generic_code_and_its_own():
 
 
 @given(st.floats(1e-12, 1e18))
+@example(1.25)
 def test_coarse_keeps_two_binary_digits(value):
     found = coarse(value)
     assert 0.8 < found / value < 1.25

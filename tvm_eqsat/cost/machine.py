@@ -82,7 +82,7 @@ class Machine:
 def coarse(value: float) -> float:
     """The positive ``value``, rounded to two significant binary digits (…, 1, 1.5, 2, 3, 4, 6, 8, …)."""
     step = 2.0 ** (floor(log2(value)) - 1)
-    return float(round(value / step) * step)
+    return float(floor(value / step + 0.5) * step)  # halves up: 1.25 becomes 1.5, which is nearer by ratio than 1
 
 
 @lru_cache(maxsize=64)
