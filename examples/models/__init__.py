@@ -13,16 +13,61 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
 from .bert import bert_base
+from .gpt2 import gpt2
+from .inception import inception_v3
 from .light import LIGHT, light
+from .mobilenet import mobilenet_v2
+from .nasnet import nasneta
+from .resnet import resnet, resnet18, resnext50
+from .tensat import bert_tensat, nasrnn
 
-__all__ = ["LIGHT", "MODELS", "bert_base", "build", "light", "random_inputs"]
+__all__ = [
+    "BENCHMARK",
+    "LIGHT",
+    "MODELS",
+    "bert_base",
+    "bert_tensat",
+    "build",
+    "gpt2",
+    "inception_v3",
+    "light",
+    "mobilenet_v2",
+    "nasneta",
+    "nasrnn",
+    "random_inputs",
+    "resnet",
+    "resnet18",
+    "resnext50",
+]
 
 MODELS: dict[str, Callable[..., ModelProto]] = {
     **{name: partial(light, name) for name in LIGHT},
     "bert_base": bert_base,
     "bert_small": partial(bert_base, layers=2, hidden=128, heads=4, seq=32, ffn=512),
+    "bert_tensat": bert_tensat,
+    "gpt2": gpt2,
+    "inception_v3": inception_v3,
+    "mobilenet_v2": mobilenet_v2,
+    "nasneta": nasneta,
+    "nasrnn": nasrnn,
+    "resnet18": resnet18,
+    "resnext50": resnext50,
 }
 """Builders by name; each takes ``seed``."""
+
+BENCHMARK = (
+    "bert_tensat",
+    "inception_v3",
+    "mobilenet_v2",
+    "nasneta",
+    "nasrnn",
+    "resnet18",
+    "resnet50",
+    "resnext50",
+    "squeezenet",
+    "vgg19",
+)
+"""The models on which TASO, TENSAT, PET and their successors report, at the shapes that they report."""
 
 
 def build(name: str, *, seed: int = 0) -> ModelProto:
