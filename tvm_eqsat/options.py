@@ -42,6 +42,9 @@ class EqSatOptions:
         60.0, "seconds at which saturation stops; a run that this limit stops isn't reproducible", low=0
     )
     match_limit: int = _option(2_000, "matches of one rule in one round before it backs off", low=1)
+    reuse_blocks: bool = _option(
+        True, "optimise a block that repeats in a row (a transformer layer, say) once for all its copies"
+    )
     extractor: str = _option("local", "how the cheapest program is searched for, by name: see tvm_eqsat.extract")
     candidates: int = _option(3, "extracted programs that are priced after TVM's real fusion", low=1)
     fold_limit: int = _option(256 << 20, "bytes above which the result of a constant subgraph isn't folded", low=0)

@@ -13,12 +13,14 @@ from .files import write_atomically
 
 @dataclass
 class RegionReport:
-    """Facts of one dataflow block.
+    """Facts of one dataflow block, or of one part of it where blocks of the network repeat.
 
     Attributes
     ----------
     where : str
-        The function and block.
+        The function and block, and the part's number.
+    copies : int
+        How often it stands in the program; everything else here is about one copy.
     operators, opaque : int
         Table operators in the imported block, and bindings that were kept as they are.
     iterations : list of dict
@@ -34,6 +36,7 @@ class RegionReport:
     """
 
     where: str
+    copies: int = 1
     operators: int = 0
     opaque: int = 0
     iterations: list[dict[str, Any]] = field(default_factory=list)
@@ -62,7 +65,7 @@ class Report:
     stages : dict of str to float
         Seconds spent in each stage.
     regions : list of RegionReport
-        One for each dataflow block.
+        One for each dataflow block, or for each distinct part of one.
     skipped : list of str
         Blocks and functions that were left alone, and why.
     verification : str
@@ -86,7 +89,7 @@ class Report:
 
     def rules_used(self) -> dict[str, int]:
         """E-nodes of the result that each rule made, most first."""
-        return total_counts(r.rules_used for r in self.regions)
+        return total_counts({k: v * r.copies for k, v in r.rules_used.items()} for r in self.regions)
 
     def to_dict(self) -> dict[str, Any]:
         """All facts as plain values."""

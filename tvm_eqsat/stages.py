@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import tvm
@@ -19,6 +19,9 @@ from .egraph.egraph import EGraph
 from .egraph.frozen import FrozenEGraph
 from .extract import extract
 from .graph.module import ModuleRegions, read_module
+from .graph.region import Region
+from .graph.repeats import Part, Split
+from .graph.standalone import standalone
 from .graph.tensor_graph import TensorGraph
 from .options import EqSatOptions
 from .rules.rule import RuleSet
@@ -50,16 +53,34 @@ class Candidate:
 
 @dataclass
 class Work:
-    """One region on its way through the stages."""
+    """One distinct program on its way through the stages: a region, or a block that repeats in it."""
 
-    graph: TensorGraph
+    region: Region
+    part: Part
     report: RegionReport
     egraph: EGraph
     roots: list[int]
     names: dict[int, str]
     frozen: FrozenEGraph | None = None
     candidates: list[Candidate] = field(default_factory=list)
-    best: TensorGraph | None = None  # None: leave the block as it is
+    best: TensorGraph | None = None  # None: leave it as it is
+
+    @property
+    def graph(self) -> TensorGraph:
+        """The program as it was read."""
+        return self.part.graph
+
+
+def _meets_other_layouts(work: Work) -> bool:
+    """Whether some equivalent of the program takes an input, or makes an output, in another layout.
+
+    Neighbours that do so too need no conversion in between, which only shows where they are optimised together.
+    """
+    egraph = work.egraph
+    find = egraph.find
+    passing = {find(root) for root in work.roots}
+    passing.update(c for c, _ in egraph.with_op("input") if not egraph.data(c).const)
+    return any(c in passing or find(node[1]) in passing for c, node in egraph.with_op("permute_dims"))
 
 
 class Optimizer:
@@ -88,8 +109,10 @@ class Optimizer:
         self.machine = machine
         self.pricer = pricer
         self.report = Report()
+        self.sources: set[str] = set()  # of prices
         self.module = ModuleRegions(IRModule({}))
-        self.work: list[Work] = []
+        self.splits: list[Split] = []
+        self.work: list[Work] = []  # for each part of each split, in order
 
     def run(self, mod: IRModule) -> IRModule:
         """Rewrite a module; returns the very same one if nothing better was found."""
@@ -112,35 +135,54 @@ class Optimizer:
     def read(self, mod: IRModule) -> None:
         """Import every dataflow block."""
         self.module = read_module(mod)
-        for region in self.module.regions:
-            graph = region.graph
-            egraph, class_of = load(graph)
-            live = graph.live()
-            opaque = {graph.nodes[i].attrs[0] for i in live if graph.nodes[i].op == "opaque"}
-            leaves = ("input", "constant", "opaque")
-            facts = RegionReport(
-                where=region.where,
-                operators=sum(graph.nodes[i].op not in leaves for i in live),
-                opaque=len(opaque),
-            )
-            self.report.regions.append(facts)
-            names = {class_of[i]: name for i, name in graph.names.items() if class_of[i] >= 0}
-            self.work.append(Work(graph, facts, egraph, [class_of[i] for i in graph.outputs], names))
         self.report.skipped = [f"{s.where}: {s.reason}" for s in self.module.skipped]
 
     def saturate(self, mod: IRModule) -> None:
-        """Grow each e-graph."""
-        options = self.options
+        """Grow the e-graph of each region, or of each distinct part of one in which blocks repeat."""
+        for region in self.module.regions:
+            split = Split(region.graph, reuse=self.options.reuse_blocks)
+            work = self._saturate_parts(region, split)
+            if work is None:
+                split = Split(region.graph, reuse=False)
+                work = [self._saturate(region, split.parts[0], region.where)]
+            self.splits.append(split)
+            self.work += work
+            self.report.regions += [w.report for w in work]
+
+    def _saturate_parts(self, region: Region, split: Split) -> list[Work] | None:
+        """Work for each part; None if layouts should be chosen for the region as a whole."""
+        found: dict[int, Work] = {}
+        parts = split.parts
+        for number in sorted(range(len(parts)), key=lambda k: -len(parts[k].places)):
+            where = region.where if len(parts) == 1 else f"{region.where}, part {number}"
+            work = found[number] = self._saturate(region, parts[number], where)
+            if work.report.copies > 1 and _meets_other_layouts(work):
+                log.info("%s: its blocks are not optimised apart, layouts may pass from one to the next", region.where)
+                return None
+        return [found[number] for number in range(len(parts))]
+
+    def _saturate(self, region: Region, part: Part, where: str) -> Work:
+        graph, options = part.graph, self.options
+        egraph, class_of = load(graph)
+        live = graph.live()
+        opaque = {graph.nodes[i].attrs[0] for i in live if graph.nodes[i].op == "opaque"}
+        leaves = ("input", "constant", "opaque")
+        report = RegionReport(
+            where=where,
+            copies=max(1, len(part.places)),
+            operators=sum(graph.nodes[i].op not in leaves for i in live),
+            opaque=len(opaque),
+        )
         limits = Limits(options.node_limit, options.iter_limit, options.time_limit, options.match_limit)
-        for work in self.work:
-            run = saturate(work.egraph, self.rules, limits)
-            work.report.stop_reason = run.stop_reason
-            work.report.iterations = [
-                {"nodes": i.nodes, "classes": i.classes, "seconds": i.seconds, "applied": i.applied}
-                for i in run.iterations
-            ]
-            if run.stop_reason == "time limit":
-                log.warning("saturation of %s was stopped by time_limit: another run may differ", work.report.where)
+        run = saturate(egraph, self.rules, limits)
+        report.stop_reason = run.stop_reason
+        report.iterations = [
+            {"nodes": i.nodes, "classes": i.classes, "seconds": i.seconds, "applied": i.applied} for i in run.iterations
+        ]
+        if run.stop_reason == "time limit":
+            log.warning("saturation of %s was stopped by time_limit: another run may differ", where)
+        names = {class_of[i]: name for i, name in graph.names.items() if class_of[i] >= 0}
+        return Work(region, part, report, egraph, [class_of[i] for i in graph.outputs], names)
 
     def extract(self, mod: IRModule) -> None:
         """Select the programs that are worth pricing.
@@ -178,28 +220,38 @@ class Optimizer:
         ]
 
     def emit(self, mod: IRModule) -> IRModule:
-        """Price the candidates after TVM's real fusion, and put the best one of each block in place."""
-        originals = [work.graph for work in self.work]
-        before = self._price(originals)
-        total = before
-        for index, work in enumerate(self.work):
-            best = before
-            work.report.candidates.append({"origin": "original", "predicted_ms": before * 1e3})
+        """Price the candidates after TVM's real fusion, and put the best one of each program in place."""
+        before = after = 0.0
+        for work in self.work:
+            best = original = self._price(work, work.graph)
+            work.report.candidates.append({"origin": "original", "predicted_ms": best * 1e3})
             for candidate in work.candidates:
-                price = self._price([*originals[:index], candidate.graph, *originals[index + 1 :]])
+                price = self._price(work, candidate.graph)
                 work.report.candidates.append({"origin": candidate.origin, "predicted_ms": price * 1e3})
                 if price < best * (1 - _TIE):
                     best, work.best = price, candidate.graph
                     work.report.chosen, work.report.rules_used = candidate.origin, candidate.rules
-            total -= before - best
-        self.report.predicted_ms_before, self.report.predicted_ms_after = before * 1e3, total * 1e3
+            before += original * work.report.copies
+            after += best * work.report.copies
+        self.report.predicted_ms_before, self.report.predicted_ms_after = before * 1e3, after * 1e3
+        self.report.price_source = ", ".join(sorted(self.sources))
         self.report.changed = any(work.best is not None for work in self.work)
-        return self.module.rebuild([work.best for work in self.work], self.options.fold_limit)
+        return self.module.rebuild(self._joined(), self.options.fold_limit)
 
-    def _price(self, graphs: Sequence[TensorGraph]) -> float:
-        """Predicted seconds of the module with these programs in its blocks."""
-        if not graphs:
-            return 0.0
-        found = price_module(self.module.rebuild(graphs, self.options.fold_limit), self.target, self.pricer)
-        self.report.price_source = ", ".join(found.by_source())
+    def _joined(self) -> list[TensorGraph | None]:
+        """For each region its new program, or None."""
+        found: list[TensorGraph | None] = []
+        work = iter(self.work)
+        for split in self.splits:
+            mine = [next(work) for _ in split.parts]
+            changed = any(w.best is not None for w in mine)
+            found.append(split.join([w.best or w.graph for w in mine]) if changed else None)
+        return found
+
+    def _price(self, work: Work, graph: TensorGraph) -> float:
+        """Predicted seconds of one run of a program."""
+        whole = not work.part.places
+        module = standalone(self.module.mod, work.region, graph, self.options.fold_limit, whole=whole)
+        found = price_module(module, self.target, self.pricer)
+        self.sources.update(found.by_source())
         return found.seconds
