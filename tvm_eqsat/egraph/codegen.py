@@ -17,6 +17,7 @@ from typing import Any
 
 from ..errors import RuleError
 from .pattern import ANY, AttrVar, Child, Each, Pat, Rest, Var, attr_vars, variables
+from .tables import Touched
 
 Search = Callable[..., list[tuple[Any, ...]]]
 
@@ -26,6 +27,8 @@ def roots(eg: Any, table: dict[int, Any], op: str, only: set[int] | None) -> lis
     found: list[int] = eg._by_op.get(op, [])
     if only is None:
         return found
+    if isinstance(only, Touched):
+        return only.with_op(op)
     if len(only) < len(found):
         node, ids = eg._node, eg._ids
         return sorted([i for c in only for i in ids[c] if node[i][0] in table])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from .codegen import generate
@@ -109,8 +110,9 @@ def _run(search: Any, eg: EGraph, limit: int, only: set[int] | None) -> list[tup
     return found
 
 
+@lru_cache(maxsize=4096)
 def compile_pattern(pattern: Pat) -> Matcher:
-    """Compile a pattern.
+    """Compile a pattern; an equal one is compiled once.
 
     Raises
     ------

@@ -25,6 +25,25 @@ class Snapshot:
     state: tuple[Any, ...]
 
 
+class Touched(set[int]):
+    """Classes of an e-graph, with an index of their nodes by operator: many rules search the same classes."""
+
+    def __init__(self, eg: Tables, classes: set[int]) -> None:
+        super().__init__(classes)
+        self._eg = eg
+        self._index: dict[str, list[int]] | None = None
+
+    def with_op(self, op: str) -> list[int]:
+        """Ids of the nodes of an operator in these classes, oldest first."""
+        if self._index is None:
+            node, ids, ops = self._eg._node, self._eg._ids, self._eg.ops
+            index: dict[str, list[int]] = {}
+            for i in sorted([i for c in self for i in ids[c]]):
+                index.setdefault(ops[node[i][0]], []).append(i)  # type: ignore[index]
+            self._index = index
+        return self._index.get(op, [])
+
+
 class Tables:
     """The tables of an :class:`~.egraph.EGraph`, which documents the parameters."""
 
@@ -101,6 +120,11 @@ class Tables:
             c = self._sets.find(c)
         return self._data_table.values[self._data[c]]
 
+    def datum(self, c: int) -> int:
+        """A small integer that stands for :meth:`data`: equal for equal data, in all states of this e-graph."""
+        parent = self._sets.parent
+        return self._data[c if parent[c] == c else self._sets.find(c)]
+
     def nodes(self, c: int) -> list[ENode]:
         """Nodes of a class, oldest first; canonical after a rebuild."""
         node = self._node
@@ -153,7 +177,7 @@ class Tables:
         """Grows with every change. :meth:`restore` sets it back, and later values mean nothing then."""
         return len(self._log)
 
-    def touched(self, since: int, depth: int = 1) -> set[int]:
+    def touched(self, since: int, depth: int = 1) -> Touched:
         """Classes whose matches may have changed.
 
         Parameters
@@ -166,9 +190,9 @@ class Tables:
 
         Returns
         -------
-        set of int
-            Canonical ids. A class counts as changed when it gained a node, a node of it got other child classes, or
-            its own or an operand's data changed.
+        Touched
+            Canonical ids, valid until the e-graph changes. A class counts as changed when it gained a node, a node of
+            it got other child classes, or its own or an operand's data changed.
 
         Raises
         ------
@@ -183,7 +207,7 @@ class Tables:
             users = {i for c in frontier for i in parents[c]}
             frontier = {parent[i] for i in users if self._node[i] is not None} - found
             found = found | frontier
-        return found
+        return Touched(self, found)
 
     # ------------------------------------------------------------------ saving
 

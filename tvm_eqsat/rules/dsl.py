@@ -53,6 +53,9 @@ def each(pattern: Pat) -> Each:
     return Each(pattern)
 
 
+_KNOWN = 20_000  # attribute tuples of one operator that are remembered
+
+
 class Builder:
     """Where the terms of one rule application go: an e-graph and the rule's provenance id."""
 
@@ -70,25 +73,38 @@ class Builder:
         IllTyped
             The operator doesn't apply to these operands.
         """
-        found = self.egraph.add(self.egraph.sym(name, attrs), children, self.why)
+        egraph = self.egraph
+        found = egraph.add(egraph.symbols.intern(name, attrs), children, self.why)
         if found < 0:
-            raise IllTyped(f"{name} doesn't apply to {', '.join(str(self.egraph.data(c).type) for c in children)}")
+            raise _Refused(name, [egraph.data(c).type for c in children])
         return Term(self, found)
+
+
+class _Refused(IllTyped):
+    """Raised very often, read by hardly anyone: it makes its message when it is asked for."""
+
+    def __str__(self) -> str:
+        name, types = self.args
+        return f"{name} doesn't apply to {', '.join(map(str, types))}"
 
 
 class Term:
     """An e-class seen from a rule: its type and facts, ready to be an operand."""
 
-    __slots__ = ("builder", "cls")
+    __slots__ = ("_info", "builder", "cls")
 
     def __init__(self, builder: Builder, cls: int) -> None:
         self.builder = builder
         self.cls = cls
+        self._info: Info | None = None
 
     @property
     def info(self) -> Info:
-        """The analysis data."""
-        return self.builder.egraph.data(self.cls)
+        """The analysis data, as it was when it was first asked for."""
+        found = self._info
+        if found is None:
+            found = self._info = self.builder.egraph.data(self.cls)
+        return found
 
     @property
     def type(self) -> TensorType:
@@ -124,19 +140,33 @@ class Term:
 class _OperatorBuilder:
     """Builds patterns or terms of one operator."""
 
-    __slots__ = ("record",)
+    __slots__ = ("_known", "record")
 
     def __init__(self, record: Operator) -> None:
         self.record = record
+        self._known: dict[tuple[Any, ...], Any] = {}
 
     def __call__(self, *operands: Any, attrs: Any = None, **named: Any) -> Any:
-        builder = next((a.builder for a in operands if isinstance(a, Term)), None)
-        if builder is None:
+        for operand in operands:
+            if type(operand) is Term:
+                builder = operand.builder
+                break
+        else:
             return self._pattern(operands, attrs, named)
         if attrs is None:
-            attrs = self.record.make_attrs(**named)
-        children = [a.cls if isinstance(a, Term) else _constant(builder, a).cls for a in operands]
+            attrs = self._canonical(named)
+        children = [a.cls if type(a) is Term else _constant(builder, a).cls for a in operands]
         return builder.add(self.record.name, attrs, children)
+
+    def _canonical(self, named: dict[str, Any]) -> Any:
+        """Attributes by name in canonical form; rules ask for the same ones again and again."""
+        key = tuple([(k, tuple(v) if type(v) is list else v) for k, v in named.items()])
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= _KNOWN:
+                self._known.clear()
+            found = self._known[key] = self.record.make_attrs(**named)
+        return found
 
     def _pattern(self, operands: tuple[Any, ...], attrs: Any, named: dict[str, Any]) -> Pat:
         if attrs is not None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Container, Iterator, Sequence
+from itertools import repeat
+from typing import Any, Generic, TypeVar
 
 from ..egraph.egraph import EGraph
 from ..egraph.matcher import compile_pattern
@@ -19,65 +20,79 @@ Match = tuple[Any, ...]  # (root class, binding, …)
 class CompiledRule:
     """Searches and applies one rule.
 
-    Computations on constants and weights alone are left as they are, but for rules that simplify.
+    Parameters
+    ----------
+    rule : Rule
+        The rule.
+    everywhere : bool
+        Apply it wherever its law holds, for proofs. Otherwise only where it can pay: computations on constants and
+        weights alone, which cost nothing, are then left to the rules that simplify.
 
     A *site* is what is rewritten at once: one match, or for a k-way rule a tuple of matches.
     """
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: Rule, *, everywhere: bool = False) -> None:
         self.rule = rule
         self.matcher = compile_pattern(rule.lhs)
         self._slots = {name: i for i, name in enumerate(self.matcher.variables, start=1)}
         self._tensors = _tensor_variables(rule.lhs)
-        self._when = self._caller(rule.when) if rule.when else None
-        self._rhs = self._caller(rule.rhs) if callable(rule.rhs) else None
-        self._key = self._caller(rule.key) if rule.key else None
+        guards = (rule.when,) if everywhere else (rule.when, rule.pays)
+        self._guards = [_Remembered(self._function(guard)) for guard in guards if guard]
+        self._on_constants = everywhere or rule.simplifies
+        self._rhs = self._function(rule.rhs) if callable(rule.rhs) else None
+        self._refused = _PerEGraph[set[Any]](set)
+        self._key = _Remembered(self._function(rule.key)) if rule.key else None
         self._shared = [self._slots[v.name] for v in rule.shared]
-        self._seen_groups: set[Any] = set()
+        self._seen_groups = _PerEGraph[set[Any]](set)
+
+    def _function(self, fn: Callable[..., Any]) -> _Function:
+        return _Function(fn, [(self._slots[name], name in self._tensors) for name in parameters(fn)])
 
     @property
     def depth(self) -> int:
         """How many levels below its root the pattern looks."""
         return self.matcher.depth
 
-    def search(self, egraph: EGraph, limit: int, only: set[int] | None = None) -> list[Any]:
-        """Sites where the guard holds, at most about ``limit``."""
-        builder = Builder(egraph)
-        if self._shared:
-            # A group is new when one member is, so all members are searched; known groups are dropped below.
-            return self._group(egraph, self._guarded(builder, self.matcher.search(egraph, limit, None)))
-        return self._guarded(builder, self.matcher.search(egraph, limit, only))
+    def search(
+        self, egraph: EGraph, limit: int, only: set[int] | None = None, done: Container[Any] = frozenset()
+    ) -> list[Any]:
+        """Sites that aren't done and where the guards hold; the pattern's matches are cut at ``limit``."""
+        # A group is new when one member is, so all members are searched; known groups are dropped below.
+        matches = self.matcher.search(egraph, limit, None if self._shared else only)
+        if not self._shared:
+            matches = [m for m in matches if m not in done]
+        if not self._on_constants:
+            data = egraph.data
+            matches = [m for m in matches if not data(m[0]).const]
+        for guard in self._guards:
+            matches = [m for m, holds in zip(matches, guard.of(egraph, matches), strict=True) if holds]
+        return self._group(egraph, matches) if self._shared else matches
 
     def apply(self, egraph: EGraph, sites: Sequence[Any], stop: Callable[[], bool]) -> int:
         """Rewrite sites until ``stop()``; returns how many unions changed the e-graph."""
         builder = Builder(egraph, egraph.reason_id(self.rule.name))
+        apply = self._apply_group if self._shared else self._apply_match
         changed = 0
         for site in sites:
             if stop():
                 break
-            try:
-                if self._shared:
-                    changed += self._apply_group(builder, site)
-                else:
-                    changed += self._unite(builder, site[0], self._right_side(builder, site))
-            except IllTyped:
-                continue  # the law doesn't apply at these shapes
+            changed += apply(builder, site)
         return changed
 
-    def _guarded(self, builder: Builder, matches: list[Match]) -> list[Match]:
-        if not self.rule.simplifies:
-            # What is known before the first run costs nothing, however it is written.
-            data = builder.egraph.data
-            matches = [m for m in matches if not data(m[0]).const]
-        if self._when is None:
-            return matches
-        when = self._when
-        return [m for m in matches if _holds(when, builder, m)]
-
-    def _right_side(self, builder: Builder, match: Match) -> Term | None:
-        if self._rhs is not None:
-            return self._rhs(builder, match)
-        return self._instantiate(builder, self.rule.rhs, match)
+    def _apply_match(self, builder: Builder, match: Match) -> int:
+        egraph, rhs = builder.egraph, self._rhs
+        looks = (egraph.datum(match[0]), rhs.looks(egraph, match)) if rhs else ()
+        refused = self._refused.of(egraph)
+        if rhs and looks in refused:
+            return 0
+        try:
+            term = rhs.call(builder, match) if rhs else self._instantiate(builder, self.rule.rhs, match)
+        except IllTyped:
+            term = None  # the law doesn't apply at these shapes
+        if term is None or egraph.data(match[0]).type != term.type:
+            refused.add(looks)
+            return 0
+        return int(egraph.union(match[0], term.cls, builder.why))
 
     def _instantiate(self, builder: Builder, pattern: Any, match: Match) -> Term:
         if isinstance(pattern, Var):
@@ -92,70 +107,133 @@ class CompiledRule:
         return builder.add(pattern.op, attrs, children)
 
     def _group(self, egraph: EGraph, matches: list[Match]) -> list[tuple[Match, ...]]:
-        builder = Builder(egraph)
+        seen = self._seen_groups.of(egraph)
+        apart = [slot for name, slot in self._slots.items() if name in self._tensors and slot not in self._shared]
+        merged = self._merged_before(egraph, {match[slot] for match in matches for slot in apart})
         groups: dict[Any, dict[int, Match]] = {}
-        for match in matches:
-            if self._merged_before(egraph, match):
+        keys = self._key.of(egraph, matches) if self._key else repeat(())
+        for match, extra in zip(matches, keys):  # noqa: B905 - repeat never ends
+            if extra is None or any(match[slot] in merged for slot in apart):
                 continue  # merging what this rule merged would never end
-            extra = self._key(builder, match) if self._key else ()
-            if extra is None:
-                continue
-            key = (tuple(match[s] for s in self._shared), extra)
+            key = (tuple([match[s] for s in self._shared]), extra)
             groups.setdefault(key, {}).setdefault(egraph.find(match[0]), match)
         found = []
         for key, members in groups.items():
             if len(members) < 2:
                 continue
             identity = (key, tuple(sorted(members)))
-            if identity not in self._seen_groups:
-                self._seen_groups.add(identity)
+            if identity not in seen:
+                seen.add(identity)
                 found.append(tuple(members[root] for root in sorted(members)))
         return found
 
-    def _merged_before(self, egraph: EGraph, match: Match) -> bool:
-        """Whether an operand that distinguishes members is itself the work of a merging rule."""
-        for name, slot in self._slots.items():
-            if name in self._tensors and slot not in self._shared:
-                cls = match[slot]
-                if egraph.data(cls).merged or egraph.reason(egraph.nodes(cls)[0]) == self.rule.name:
-                    return True
-        return False
+    def _merged_before(self, egraph: EGraph, classes: set[int]) -> set[int]:
+        """Those of some e-classes that are themselves the work of a merging rule."""
+        name, data, reason, nodes = self.rule.name, egraph.data, egraph.reason, egraph.nodes
+        return {c for c in classes if data(c).merged or reason(nodes(c)[0]) == name}
 
     def _apply_group(self, builder: Builder, members: Sequence[Match]) -> int:
         first = members[0]
         merged: list[Any] = [None] * len(first)
         for slot in range(1, len(first)):
             merged[slot] = first[slot] if slot in self._shared else tuple(m[slot] for m in members)
-        terms = self._rhs(builder, tuple(merged)) if self._rhs else None
+        try:
+            terms = self._rhs.call(builder, tuple(merged)) if self._rhs else None
+        except IllTyped:
+            return 0
         if terms is None:
             return 0
         if len(terms) != len(members):
             raise RuleError(f"rule {self.rule.name!r} returned {len(terms)} terms for {len(members)} members")
-        return sum(self._unite(builder, m[0], t) for m, t in zip(members, terms, strict=True))
-
-    def _unite(self, builder: Builder, root: int, term: Term | None) -> int:
-        if term is None:
-            return 0
         egraph = builder.egraph
-        if egraph.data(root).type != term.type:
-            return 0
-        return int(egraph.union(root, term.cls, builder.why))
-
-    def _caller(self, fn: Callable[..., Any]) -> Callable[[Builder, Match], Any]:
-        """``fn`` called with the bindings that its parameters name, e-classes wrapped as terms."""
-        wanted = [(self._slots[name], name in self._tensors) for name in parameters(fn)]
-
-        def call(builder: Builder, match: Match) -> Any:
-            return fn(*[_wrap(builder, match[slot]) if tensor else match[slot] for slot, tensor in wanted])
-
-        return call
+        changed = 0
+        for match, term in zip(members, terms, strict=True):
+            if term is not None and egraph.data(match[0]).type == term.type:
+                changed += egraph.union(match[0], term.cls, builder.why)
+        return changed
 
 
-def _holds(when: Callable[[Builder, Match], Any], builder: Builder, match: Match) -> bool:
-    try:
-        return bool(when(builder, match))
-    except IllTyped:
-        return False  # the guard asks for a number where a dimension is symbolic
+_T = TypeVar("_T")
+
+
+class _PerEGraph(Generic[_T]):
+    """Something that is known of one e-graph, in all its states, and started anew for another one."""
+
+    __slots__ = ("_make", "_symbols", "_value")
+
+    def __init__(self, make: Callable[[], _T]) -> None:
+        self._make = make
+        self._symbols: Any = None
+        self._value = make()
+
+    def of(self, egraph: EGraph) -> _T:
+        if self._symbols is not egraph.symbols:
+            self._symbols, self._value = egraph.symbols, self._make()
+        return self._value
+
+
+class _Function:
+    """A function of a match: ``wanted`` has for each parameter the slot, and whether that holds e-classes."""
+
+    __slots__ = ("fn", "only", "wanted")
+
+    def __init__(self, fn: Callable[..., Any], wanted: Sequence[tuple[int, bool]]) -> None:
+        self.fn = fn
+        self.wanted = wanted
+        self.only = wanted[0][0] if len(wanted) == 1 and wanted[0][1] else -1  # its single parameter, e-classes
+
+    def call(self, builder: Builder, match: Match) -> Any:
+        """The function's value; e-classes arrive as terms."""
+        values = []
+        for slot, tensor in self.wanted:
+            value = match[slot]
+            if tensor:
+                value = Term(builder, value) if type(value) is int else _wrap(builder, value)
+            values.append(value)
+        return self.fn(*values)
+
+    def looks(self, egraph: EGraph, match: Match) -> Any:
+        """All that the function can see of a match: data of e-classes, attributes."""
+        datum = egraph.datum
+        if self.only >= 0:
+            value = match[self.only]
+            return datum(value) if type(value) is int else _data(egraph, value)
+        seen = []
+        for slot, tensor in self.wanted:
+            value = match[slot]
+            if tensor:
+                value = datum(value) if type(value) is int else _data(egraph, value)
+            seen.append(value)
+        return tuple(seen)
+
+
+class _Remembered:
+    """A guard, or the key of a k-way rule; it is asked only once about matches that look alike."""
+
+    __slots__ = ("_answers", "_function")
+
+    def __init__(self, function: _Function) -> None:
+        self._function = function
+        self._answers = _PerEGraph[dict[Any, Any]](dict)
+
+    def of(self, egraph: EGraph, matches: Sequence[Match]) -> Iterator[Any]:
+        """The answer for each match."""
+        answers, looks = self._answers.of(egraph), self._function.looks
+        for match in matches:
+            seen = looks(egraph, match)
+            if seen in answers:
+                yield answers[seen]
+                continue
+            try:
+                answer = self._function.call(Builder(egraph), match)
+            except IllTyped:
+                answer = None  # it asks for a number where a dimension is symbolic
+            answers[seen] = answer
+            yield answer
+
+
+def _data(egraph: EGraph, value: Any) -> Any:
+    return egraph.datum(value) if isinstance(value, int) else tuple([_data(egraph, v) for v in value])
 
 
 def _wrap(builder: Builder, value: Any) -> Any:

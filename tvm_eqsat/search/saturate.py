@@ -7,16 +7,24 @@ that changed, or whose descendants did, within the depth of its pattern.
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..egraph.egraph import EGraph
 from ..rules.rule import Rule
 from .apply import CompiledRule
 
 log = logging.getLogger("tvm_eqsat.search")
+
+_FULL = 0.95  # share of the node limit that is enough, once it was hit
+_PORTION = 32  # sites that a rule rewrites before it is the next one's turn
+
+_Sites = tuple[CompiledRule, list[Any]]
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,22 @@ class _Schedule:
     done: set[object] = field(default_factory=set)  # sites that were rewritten already
 
 
-def saturate(egraph: EGraph, rules: Iterable[Rule], limits: Limits | None = None) -> Saturation:
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """The cyclic garbage collector would walk all e-nodes again and again, and nothing here makes cycles."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_without_collector()
+def saturate(
+    egraph: EGraph, rules: Iterable[Rule], limits: Limits | None = None, *, everywhere: bool = False
+) -> Saturation:
     """Grow an e-graph with rules until nothing changes or a limit is reached.
 
     Parameters
@@ -90,22 +113,29 @@ def saturate(egraph: EGraph, rules: Iterable[Rule], limits: Limits | None = None
         The rules.
     limits : Limits, optional
         When to stop.
+    everywhere : bool
+        Apply rules wherever their laws hold, not only where they can pay: for proofs.
     """
     limits = limits or Limits()
     run = Saturation()
-    schedules = [_Schedule(CompiledRule(rule), limits.matches) for rule in rules]
+    schedules = [_Schedule(CompiledRule(rule, everywhere=everywhere), limits.matches) for rule in rules]
     deadline = time.monotonic() + limits.seconds
+    hit = False  # the node limit, in this iteration
+    left: list[_Sites] = []  # what a limit left over
 
     def reached() -> str:
-        if egraph.num_nodes >= limits.nodes:
+        nonlocal hit
+        hit |= egraph.num_nodes >= limits.nodes
+        # Rebuilding may have made it smaller since. Filling up the last bit is slow, and adds little.
+        if hit and egraph.num_nodes >= limits.nodes * _FULL:
             return "node limit"
         return "time limit" if time.monotonic() > deadline else ""
 
     for number in range(limits.iterations):
         started = time.monotonic()
-        applied: dict[str, int] = {}
+        hit = False
         pending = False
-        found = []
+        found = left
         touched: dict[tuple[int, int], set[int]] = {}  # many rules ask the same
         for schedule in schedules:
             if schedule.banned_until > number:
@@ -115,34 +145,39 @@ def saturate(egraph: EGraph, rules: Iterable[Rule], limits: Limits | None = None
             pending |= banned
             if sites:
                 found.append((schedule.rule, sites))
-        for rule, sites in _take_turns(found):
-            changed = rule.apply(egraph, sites, lambda: bool(reached()))
-            if changed:
-                applied[rule.rule.name] = applied.get(rule.rule.name, 0) + changed
-            if reached():
-                break
+        applied, left = _apply(egraph, found, limits.nodes, reached)
         egraph.rebuild()
         run.iterations.append(Iteration(egraph.num_nodes, egraph.num_classes, time.monotonic() - started, applied))
         log.debug("iteration %d: %d e-nodes, %d e-classes", number, egraph.num_nodes, egraph.num_classes)
         run.stop_reason = reached()
         if run.stop_reason:
             return run
-        if not applied and not pending:
+        if not applied and not pending and not left:
             run.stop_reason = "saturated"
             return run
     run.stop_reason = "iteration limit"
     return run
 
 
-def _take_turns(found: list[tuple[CompiledRule, list[object]]]) -> Iterator[tuple[CompiledRule, list[object]]]:
-    """All sites in small portions, rule by rule, so that a limit in mid-round starves no rule."""
-    portion = 32
+def _apply(
+    egraph: EGraph, found: list[_Sites], limit: int, reached: Callable[[], str]
+) -> tuple[dict[str, int], list[_Sites]]:
+    """Rewrite sites in small portions, rule by rule, so that a limit in mid-round starves no rule.
+
+    Returns how often each rule changed the e-graph, and the sites that a limit left over.
+    """
+    applied: dict[str, int] = {}
     offset = 0
     while found:
-        for rule, sites in found:
-            yield rule, sites[offset : offset + portion]
-        offset += portion
+        for k, (rule, sites) in enumerate(found):
+            changed = rule.apply(egraph, sites[offset : offset + _PORTION], lambda: egraph.num_nodes >= limit)
+            if changed:
+                applied[rule.rule.name] = applied.get(rule.rule.name, 0) + changed
+            if reached():
+                return applied, [(r, s[offset + _PORTION * (j < k) :]) for j, (r, s) in enumerate(found)]
+        offset += _PORTION
         found = [(rule, sites) for rule, sites in found if len(sites) > offset]
+    return applied, []
 
 
 def _search(
@@ -158,9 +193,8 @@ def _search(
         if not only:
             return [], False
     clock = egraph.clock
-    # Sites that are already done don't count, but the search can't know them.
-    found = schedule.rule.search(egraph, schedule.limit + len(schedule.done) + 1, only)
-    sites = [site for site in found if site not in schedule.done]
+    # Sites that are already done don't count, but the matcher can't know them.
+    sites = schedule.rule.search(egraph, schedule.limit + len(schedule.done) + 1, only, schedule.done)
     if len(sites) > schedule.limit:
         schedule.bans += 1
         schedule.banned_until = number + 1 + schedule.bans
