@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
-from math import inf
+from math import fsum, inf
 
 from hypothesis import strategies as st
 
 from tvm_eqsat.egraph.frozen import FrozenEGraph
+from tvm_eqsat.extract.problem import Problem
 
 Node = tuple[float, Sequence[int]]  # cost, child classes
 
@@ -50,6 +51,24 @@ def small_egraphs(draw: st.DrawFn, max_classes: int = 6, max_nodes: int = 3) -> 
     return egraph(classes, roots)
 
 
+@st.composite
+def open_problems(draw: st.DrawFn) -> Problem:
+    """Problems in which much is open, as reduction seldom leaves them in so small a size; with cycles."""
+    n = draw(st.integers(2, 6))
+    cost = st.sampled_from([1.0, 2.0, 3.5, 7.25, 5.0, 0.5, 0.0])
+    classes: list[list[Node]] = []
+    for c in range(n):
+        later = st.lists(st.integers(c + 1, n), max_size=2)  # so that each class has a program
+        other = st.lists(st.integers(0, n).filter(lambda kid, c=c: kid != c), min_size=1, max_size=3)
+        more = draw(st.lists(st.tuples(cost, other), max_size=2))
+        classes.append([(draw(cost) + 1.0, draw(later)), *more])
+    classes.append([(draw(cost), [])])
+    frozen = egraph(classes, draw(st.lists(st.integers(0, n), min_size=1, max_size=3)))
+    kids = [tuple(set(children)) for children in (*frozen.node_children, frozen.roots)]
+    nodes = [*frozen.class_nodes, [frozen.n_nodes]]
+    return Problem(frozen, list(range(n + 2)), nodes, kids, [*frozen.costs, 0.0], [-1] * (n + 1))
+
+
 def least_cost(
     nodes: Sequence[Sequence[int]], kids: Callable[[int], Sequence[int]], cost: Sequence[float], roots: Sequence[int]
 ) -> float:
@@ -70,6 +89,20 @@ def least_cost(
 
         best = min(best, sum(total(root) for root in roots))
     return best
+
+
+def programs(problem: Problem) -> Iterator[tuple[float, dict[int, int]]]:
+    """Cost and nodes, by class, of every program that has no cycle."""
+    done = set()
+    for choice in product(*problem.nodes):
+        live = problem.needs(choice)
+        program = {c: choice[c] for c in live}
+        built: set[int] = set()
+        for _ in live:
+            built |= {c for c in live if built.issuperset(problem.kids[choice[c]])}
+        if len(built) == len(live) and tuple(program.items()) not in done:
+            done.add(tuple(program.items()))
+            yield fsum(problem.cost[i] for i in program.values()), program
 
 
 def optimum(frozen: FrozenEGraph) -> float:

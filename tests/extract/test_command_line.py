@@ -30,17 +30,22 @@ def test_text(file: str, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
     shown = dict(lines)
     assert float(shown["cost"]) == pytest.approx(extract(layers(6)).cost, rel=1e-8)
-    assert shown["lower_bound"] == "no bound"
+    assert shown["lower_bound"] == shown["cost"]
     assert float(shown["seconds"]) >= 0
-    assert shown["extractor"] == "local"
+    assert shown["extractor"] == "auto"
 
 
-@pytest.mark.parametrize("name", ["tree", "greedy_dag", "local"])
+def test_no_bound(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([file, "--extractor", "local"]) == 0
+    assert "lower_bound  no bound\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["tree", "greedy_dag", "local", "lns", "ilp", "auto"])
 def test_json(file: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([file, "--extractor", name, "--time-limit", "20", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert shown["cost"] == pytest.approx(extract(layers(6), name).cost)
-    assert shown["lower_bound"] is None
+    assert shown["lower_bound"] == (shown["cost"] if name in ("lns", "ilp", "auto") else None)
     assert shown["extractor"] == name
     assert shown["seconds"] >= 0
 
@@ -89,7 +94,7 @@ PROGRAM = """
 from tests.extract.egraphs import layers
 from tvm_eqsat.extract import extract, extract_candidates
 frozen = layers(12, seed=3)
-for name in ("tree", "greedy_dag", "local"):
+for name in ("tree", "greedy_dag", "local", "lns", "ilp", "auto"):
     print(list(extract(frozen, name).choice.items()))
 print([list(found.choice.items()) for found in extract_candidates(frozen, 4)])
 """
@@ -106,7 +111,7 @@ def test_results_do_not_depend_on_the_hash_seed() -> None:
             check=True,
         )
         outputs.append(run.stdout)
-    assert outputs[0].count("\n") == 4
+    assert outputs[0].count("\n") == 7
     assert outputs[0] == outputs[1]
 
 

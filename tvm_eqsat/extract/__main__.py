@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     parser = _Parser(prog="python -m tvm_eqsat.extract", description="Extract the cheapest program of an e-graph.")
     parser.add_argument("file", metavar="FILE", help="egraph-serialize JSON, or extraction-gym CSV (name ends in .csv)")
-    parser.add_argument("--extractor", default="local", metavar="NAME", help=f"one of {', '.join(sorted(EXTRACTORS))}")
+    parser.add_argument("--extractor", default="auto", metavar="NAME", help=f"one of {', '.join(sorted(EXTRACTORS))}")
     parser.add_argument("--time-limit", type=_seconds, metavar="S", help="seconds; without it, every run is the same")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what the extractor draws at random")
     parser.add_argument("--json", action="store_true", help="print one JSON object, as the last line")

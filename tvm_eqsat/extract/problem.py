@@ -81,26 +81,32 @@ class Problem:
 
     def components(self) -> list[int]:
         """Number of the strongly connected component of each class: no cycle leaves one."""
-        n = len(self.nodes)
-        lengths = np.fromiter(map(len, self.kids), dtype=np.int32, count=len(self.kids))
-        tails = np.repeat(np.asarray(self.owner, dtype=np.int32), lengths)
-        heads = np.fromiter((kid for kids in self.kids for kid in kids), dtype=np.int32, count=len(tails))
-        edges = csr_matrix((np.ones(len(tails), dtype=np.int8), (tails, heads)), shape=(n, n))
-        return connected_components(edges, connection="strong")[1].tolist()
+        tails = [c for c, kids in zip(self.owner, self.kids, strict=True) for _ in kids]
+        return strong_components(tails, [kid for kids in self.kids for kid in kids], len(self.nodes))
 
-    def total(self, choice: Sequence[int]) -> float:
-        """Cost of what the goal needs under a choice of node for every class."""
+    def needs(self, choice: Sequence[int]) -> list[int]:
+        """The classes that the goal needs under a choice of node for every class, the goal first."""
         seen = {self.goal}
         todo = [self.goal]
-        for c in todo:
+        for c in todo:  # grows
             for kid in self.kids[choice[c]]:
                 if kid not in seen:
                     seen.add(kid)
                     todo.append(kid)
-        return fsum(self.cost[choice[c]] for c in todo)
+        return todo
+
+    def total(self, choice: Sequence[int]) -> float:
+        """Cost of what the goal needs under a choice of node for every class."""
+        return fsum(self.cost[choice[c]] for c in self.needs(choice))
 
     def extraction(self, choice: Sequence[int], lower_bound: float | None = None) -> Extraction:
         """The e-graph's program for a choice of node for every class that the goal needs."""
         origin = self.origin
         whole = [i if i >= 0 or k < 0 else origin[choice[k]] for i, k in zip(self.fixed, self.place, strict=True)]
         return selected(self.frozen, whole, lower_bound)
+
+
+def strong_components(tails: Sequence[int], heads: Sequence[int], n: int) -> list[int]:
+    """Number of the strongly connected component of each of n vertices, given edges from tails to heads."""
+    edges = csr_matrix((np.ones(len(tails), dtype=np.int8), (tails, heads)), shape=(n, n))
+    return connected_components(edges, connection="strong")[1].tolist()
