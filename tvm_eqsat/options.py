@@ -45,7 +45,7 @@ class EqSatOptions:
     reuse_blocks: bool = _option(
         True, "optimise a block that repeats in a row (a transformer layer, say) once for all its copies"
     )
-    extractor: str = _option("local", "how the cheapest program is searched for, by name: see tvm_eqsat.extract")
+    extractor: str = _option("auto", "how the cheapest program is searched for, by name: see tvm_eqsat.extract")
     candidates: int = _option(3, "extracted programs that are priced after TVM's real fusion", low=1)
     fold_limit: int = _option(256 << 20, "bytes above which the result of a constant subgraph isn't folded", low=0)
     verify: bool = _option(False, "run the original and the result on random inputs and compare")

@@ -10,12 +10,8 @@ from ..egraph.frozen import FrozenEGraph
 from .base import Extraction, register
 from .ilp import searched
 from .lns import improve
-from .prove import Limits, solve, tighten
+from .prove import MODERATE, Limits, solve, tighten
 
-#: What ``auto`` does without a time limit: all limits count work, so that the result is the same on every machine.
-MODERATE = Limits(
-    landmark_work=4_000_000, coefficients=200_000, relaxations=500_000, programs=100_000, steps=60_000, tree=50
-)
 _ROUNDS = 20
 _PASSES = 2  # a cheaper program rules out more nodes
 _SEARCH, _NEIGHBOURHOODS = 0.4, 0.2  # of what is left of the time limit then

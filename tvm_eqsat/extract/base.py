@@ -59,7 +59,7 @@ def register(name: str) -> Callable[[_E], _E]:
 
 
 def extract(
-    frozen: FrozenEGraph, extractor: str = "local", *, seed: int = 0, time_limit: float | None = None, **options: Any
+    frozen: FrozenEGraph, extractor: str = "auto", *, seed: int = 0, time_limit: float | None = None, **options: Any
 ) -> Extraction:
     """Pick a program of an e-graph, and check it.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from math import inf
 
 from ..egraph.frozen import FrozenEGraph
@@ -17,9 +18,10 @@ from .base import Extraction, register
 from .bracket import Bracket
 from .ilp import searched
 from .model import Model
+from .prove import MODERATE, tighten
 
 _ROUNDS = 40
-_REGION = (50, 200, 800)  # nodes: of the smallest region, the first, the largest
+_REGION = (50, 100, 400)  # nodes: of the smallest region, the first, the largest
 _GROWTH = 1.3
 _TREE = 20  # nodes of the branch and bound tree: what takes more is solved in smaller regions
 _SOLVES = 5  # of a region, each with the cycles of the one before forbidden
@@ -47,6 +49,8 @@ def lns(
     deadline = inf if time_limit is None else start + time_limit
     most = (_ROUNDS if time_limit is None else inf) if rounds is None else rounds
     bracket = searched(frozen, seed, inf if time_limit is None else start + _SHARE * time_limit)
+    # Most nodes are ruled out in a moment, and regions then reach further.
+    tighten(bracket, MODERATE if time_limit is None else replace(MODERATE, deadline=start + 2 * _SHARE * time_limit))
     improve(bracket, random.Random(seed), lambda done: done >= most or time.monotonic() >= deadline, deadline)
     return bracket.extraction()
 

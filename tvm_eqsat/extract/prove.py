@@ -63,6 +63,12 @@ class Limits:
         return self.deadline - time.monotonic()
 
 
+#: Limits that count work only, so that the result is the same on every machine: some seconds for 50,000 nodes.
+MODERATE = Limits(
+    landmark_work=4_000_000, coefficients=200_000, relaxations=500_000, programs=100_000, steps=60_000, tree=50
+)
+
+
 def tighten(bracket: Bracket, limits: Limits) -> list[int]:
     """Raise the bound and rule out nodes by landmarks and linear relaxations.
 

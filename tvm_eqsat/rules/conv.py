@@ -1,4 +1,4 @@
-"""Two-dimensional convolution: merging, splitting, layouts, and constants moved into the weights."""
+"""Two-dimensional convolution: layouts, and constants moved into the weights."""
 
 from __future__ import annotations
 
@@ -6,61 +6,67 @@ from typing import Any
 
 import numpy as np
 
-from .dsl import Term, attributes, op, rest, tensors
-from .lib import channel, only_varies_along, permuted, slices, spatial, total
+from .dsl import Term, attributes, op, tensors
+from .lib import along, channel, is_scalar, only_varies_along, permuted, spatial
 from .rule import Rule, RuleSet
 
-x, y, z, w, c = tensors("x y z w c")
-a, b, k = attributes("a b k")
+x, w, c = tensors("x w c")
+a, k = attributes("a k")
 
 NCHW_TO_NHWC, NHWC_TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 OIHW_TO_HWIO = (2, 3, 1, 0)
 
 
-def _output(a: Any) -> int:
+def output_axis(a: Any) -> int:
     """Axis of the output channels in the weight."""
     return int(a.kernel_layout.index("O"))
 
 
-def _input(a: Any) -> int:
+def input_axis(a: Any) -> int:
     """Axis of the input channels in the weight."""
     return int(a.kernel_layout.index("I"))
 
 
-def _kernel(w: Term, a: Any) -> tuple[Any, ...]:
+def kernel_size(w: Term, a: Any) -> tuple[Any, ...]:
     """Height and width of the kernel."""
     return tuple(w.shape[i] for i in spatial(a.kernel_layout))
 
 
-def _conv(x: Term, w: Term, a: Any) -> Term:
+def conv(x: Term, w: Term, a: Any) -> Term:
+    """The convolution with these attributes."""
     return op.conv2d(x, w, attrs=a)
 
 
 # -- constants into the weights ----------------------------------------------------------------------------------
 
 
-def _channel_vector(c: Term, axis: int, rank: int) -> Term:
-    """The per-channel constant ``c`` as a vector, or as a scalar where all channels share it."""
+def _scaled(w: Term, c: Term, axis: int) -> Term:
+    """The weight with its slices along ``axis`` scaled by ``c``, which has one element for each, or one for all."""
     count = [d for d in c.shape if d != 1]
-    return op.reshape(c, shape=tuple(count))
+    return op.multiply(w, along(op.reshape(c, shape=tuple(count)), axis, w.rank) if count else op.reshape(c, shape=()))
 
 
-def _scaled(w: Term, c: Term, axis: int, data_axis: int) -> Term:
-    vector = _channel_vector(c, data_axis, 4)
-    shape = [1] * w.rank
-    if vector.rank:
-        shape[axis] = vector.shape[0]
-    return op.multiply(w, op.reshape(vector, shape=tuple(shape)))
+def _scale_input(x: Term, w: Term, c: Term, a: Any) -> Term:
+    if a.groups == 1 or is_scalar(c):
+        return conv(x, _scaled(w, c, input_axis(a)), a)
+    # Every filter sees the channels of its group alone.
+    filters, inputs = w.shape[output_axis(a)], w.shape[input_axis(a)]
+    table = op.broadcast_to(op.reshape(c, shape=(a.groups, 1, inputs)), shape=(a.groups, filters // a.groups, inputs))
+    axes = sorted((output_axis(a), input_axis(a)), key=lambda i: i != output_axis(a))
+    flat = op.reshape(table, shape=(filters, inputs))
+    if axes[0] > axes[1]:
+        flat = op.permute_dims(flat, axes=(1, 0))
+    return conv(x, op.multiply(w, op.reshape(flat, shape=[d if i in axes else 1 for i, d in enumerate(w.shape)])), a)
 
 
 def _per_channel(c: Term, a: Any) -> bool:
-    return c.const and only_varies_along(c, channel(a.data_layout), 4)
+    return only_varies_along(c, channel(a.data_layout), 4)
 
 
 def _dirac(w: Term, a: Any) -> np.ndarray | None:
     """The kernel of the identity convolution, or None where no kernel of this size is one."""
-    height, width = _kernel(w, a)
-    out, inner = w.shape[_output(a)], w.shape[_input(a)]
+    height, width = kernel_size(w, a)
+    out, inner = w.shape[output_axis(a)], w.shape[input_axis(a)]
     fits = a.groups == 1 and out == inner and height % 2 == 1 and width % 2 == 1 and tuple(a.strides) == (1, 1)
     reach = [(height - 1) * a.dilation[0] // 2, (width - 1) * a.dilation[1] // 2]
     if not fits or list(a.padding) != reach * 2:
@@ -72,7 +78,7 @@ def _dirac(w: Term, a: Any) -> np.ndarray | None:
 
 def _absorb_residual(x: Term, w: Term, a: Any) -> Term | None:
     identity = _dirac(w, a)
-    return None if identity is None else _conv(x, op.add(w, identity), a)
+    return None if identity is None else conv(x, op.add(w, identity), a)
 
 
 def _absorb_padding(x: Term, w: Term, a: Any, k: tuple[int, ...]) -> Term | None:
@@ -83,66 +89,7 @@ def _absorb_padding(x: Term, w: Term, a: Any, k: tuple[int, ...]) -> Term | None
     h, v = axes
     top, left, bottom, right = a.padding
     padding = (top + k[2 * h], left + k[2 * v], bottom + k[2 * h + 1], right + k[2 * v + 1])
-    return _conv(x, w, a._replace(padding=padding))
-
-
-# -- merging and splitting ---------------------------------------------------------------------------------------
-
-
-def _share_input(x: Term, w: tuple[Term, ...], a: Any) -> list[Term]:
-    merged = _conv(x, op.concat(*w, axis=_output(a[0])), a[0])
-    return slices(merged, channel(a[0].data_layout), [t.shape[_output(a[0])] for t in w])
-
-
-def _enlarged_key(x: Term, w: Term, a: Any) -> Any:
-    """Convolutions whose kernels become equal when zeros are put around the smaller ones.
-
-    Such a kernel sees the same input at the same place if the padding differs by just the zeros' reach.
-    """
-    if a.groups != 1 or not w.const:
-        return None
-    height, width = _kernel(w, a)
-    if height % 2 == 0 or width % 2 == 0:
-        return None
-    top, left, bottom, right = a.padding
-    offset = (
-        top - height // 2 * a.dilation[0],
-        left - width // 2 * a.dilation[1],
-        bottom - height // 2 * a.dilation[0],
-        right - width // 2 * a.dilation[1],
-    )
-    return a._replace(padding=offset)
-
-
-def _share_input_enlarged(x: Term, w: tuple[Term, ...], a: Any) -> list[Term] | None:
-    kernels = [_kernel(t, b) for t, b in zip(w, a, strict=True)]
-    largest = max(range(len(w)), key=lambda i: kernels[i])
-    if any(kernels[i][j] > kernels[largest][j] for i in range(len(w)) for j in (0, 1)) or len(set(kernels)) == 1:
-        return None
-    grown = []
-    for t, kernel in zip(w, kernels, strict=True):
-        width = [0] * 8
-        for j, axis in enumerate(spatial(a[0].kernel_layout)):
-            width[2 * axis] = width[2 * axis + 1] = (kernels[largest][j] - kernel[j]) // 2
-        grown.append(op.pad(t, pad_width=tuple(width)) if any(width) else t)
-    return _share_input(x, tuple(grown), (a[largest],) * len(w))
-
-
-def _share_weight(x: tuple[Term, ...], w: Term, a: Any) -> list[Term]:
-    axis = a[0].data_layout.index("N")
-    merged = _conv(op.concat(*x, axis=axis), w, a[0])
-    return slices(merged, axis, [t.shape[axis] for t in x])
-
-
-def _split_channels(xs: tuple[Term, ...], w: Term, a: Any, k: int) -> Term | None:
-    if a.groups != 1 or k != channel(a.data_layout):
-        return None
-    parts = slices(w, _input(a), [t.shape[k] for t in xs])
-    return total([_conv(t, part, a) for t, part in zip(xs, parts, strict=True)])
-
-
-def _join_channels(x: Term, y: Term, z: Term, w: Term, a: Any) -> Term:
-    return _conv(op.concat(x, z, axis=channel(a.data_layout)), op.concat(y, w, axis=_input(a)), a)
+    return conv(x, w, a._replace(padding=padding))
 
 
 # -- layouts -----------------------------------------------------------------------------------------------------
@@ -157,135 +104,93 @@ def _nhwc(x: Term, w: Term, a: Any) -> Term:
     return permuted(turned, NHWC_TO_NCHW)
 
 
+# -- attributes for the generated tests --------------------------------------------------------------------------
+
+
+def sampled(rng: Any, x: Any, w: Any) -> Any:
+    """What the operator's own sampler draws."""
+    sample = op.conv2d.record.sample
+    assert sample is not None
+    return sample(rng, [x, w])
+
+
+def _same_size(rng: Any, x: Any, w: Any) -> Any:
+    """Attributes of a convolution that keeps height and width."""
+    a = sampled(rng, x, w)
+    kernel = [w.shape[i] for i in spatial(a.kernel_layout)]
+    dilation = tuple(rng.integers(1, 3, 2).tolist())
+    reach = tuple((size - 1) * d // 2 for size, d in zip(kernel, dilation, strict=True))
+    return a._replace(strides=(1, 1), dilation=dilation, padding=reach * 2)
+
+
+def _spatial_padding(rng: Any, x: Any, w: Any) -> tuple[int, ...]:
+    """Widths of padding around height and width, in the layout that the operands agree with."""
+    width = [0] * 8
+    first = 2 if x.shape[1] in (6, w.shape[1]) else 1
+    for i in range(2 * first, 2 * first + 4):
+        width[i] = int(rng.integers(3))
+    return tuple(width)
+
+
 CONV = RuleSet(
     [
         Rule(
             name="conv-scale-output",
             law="conv(x, w) * c = conv(x, w * c) for a constant c per output channel",
             lhs=op.multiply(op.conv2d(x, w, attrs=a), c),
-            rhs=lambda x, w, c, a: _conv(x, _scaled(w, c, _output(a), channel(a.data_layout)), a),
-            when=lambda w, c, a: w.const and _per_channel(c, a),
+            rhs=lambda x, w, c, a: conv(x, _scaled(w, c, output_axis(a)), a),
+            when=lambda c, a: _per_channel(c, a),
+            pays=lambda w, c: w.const and c.const,
             reassociates=True,
             source="batch-norm folding",
-            shapes=("x:n4hw w!:6433 c!:611", "x:n4hw w!:6433 c!:"),
-            attrs={"a": lambda rng, *_: conv_attrs()},
-            counterexample="x:n4hw w:6433 c!:611",
+            shapes=(
+                "x:n4hw w!:6433 c!:611",
+                "x:n455 w!:6433 c!:",
+                "x:n655 w!:6322 c!:1611",
+                "x:n55i w!:33io c!:o",
+                "x:n55i w!:o33i c!:O",
+                "x:n556 w!:2236 c!:116",
+            ),
+            counterexample="x:n444 w:4433 c:4",
         ),
         Rule(
             name="conv-scale-input",
             law="conv(x * c, w) = conv(x, w * c) for a constant c per input channel",
             lhs=op.conv2d(op.multiply(x, c), w, attrs=a),
-            rhs=lambda x, w, c, a: _conv(x, _scaled(w, c, _input(a), channel(a.data_layout)), a),
-            when=lambda w, c, a: a.groups == 1 and w.const and _per_channel(c, a),
+            rhs=_scale_input,
+            when=lambda c, a: _per_channel(c, a),
+            pays=lambda w, c: w.const and c.const,
             reassociates=True,
             source="TASO axioms: conv is bilinear",
-            shapes=("x:n4hw w!:6433 c!:411", "x:n4hw w!:6433 c!:"),
-            attrs={"a": lambda rng, *_: conv_attrs()},
-            counterexample="x:n4hw w:6433 c!:411",
+            shapes=(
+                "x:ni55 w!:oi33 c!:i11",
+                "x:ni55 w!:oi33 c!:",
+                "x:n655 w!:6322 c!:1611",
+                "x:n55i w!:33io c!:i",
+                "x:n55i w!:o33i c!:I",
+                "x:n556 w!:2236 c!:116",
+                "x:n655 w!:6133 c!:611",
+            ),
+            counterexample="x:n444 w:4433 c:4",
         ),
         Rule(
             name="conv-absorb-residual",
             law="conv(x, w) + x = conv(x, w + identity kernel)",
             lhs=op.add(op.conv2d(x, w, attrs=a), x),
             rhs=_absorb_residual,
-            when=lambda w: w.const,
+            pays=lambda w: w.const,
             reassociates=True,
             source="RepVGG (Ding et al., CVPR'21, §3.3)",
-            shapes=("x:n4hw w!:4433",),
-            attrs={"a": lambda rng, *_: conv_attrs(padding=(1, 1, 1, 1))},
-            counterexample="x:n4hw w:4433",
+            shapes=("x:nchw w!:cc33", "x:nhwc w!:15cc", "x:nhwc w!:c31c"),
+            attrs={"a": lambda rng, x, w: _same_size(rng, x, w)},
         ),
         Rule(
             name="conv-absorb-padding",
             law="conv(pad(x, p), w) = conv(x, w) with p added to its own padding",
             lhs=op.conv2d(op.pad(x, pad_width=k), w, attrs=a),
             rhs=_absorb_padding,
-            shapes=("x:n4hw w:6433",),
-            attrs={
-                "a": lambda rng, *_: conv_attrs(),
-                "k": lambda rng, x: (0, 0, 0, 0, *(int(v) for v in rng.integers(0, 3, 4))),
-            },
-        ),
-        Rule(
-            name="conv-share-input",
-            law="conv(x, w_1), conv(x, w_2), … = slices of conv(x, [w_1; w_2; …])",
-            lhs=op.conv2d(x, w, attrs=a),
-            shared=(x,),
-            key=lambda w, a: (a, _kernel(w, a)) if a.groups == 1 and w.const else None,
-            rhs=_share_input,
-            source="TENSAT multi-pattern rules 11 and 12",
-            shapes=("x=:n4hw w!:~433",),
-            attrs={"a": lambda rng, *_: conv_attrs()},
-        ),
-        Rule(
-            name="conv-share-input-enlarged",
-            law="conv(x, w_1), conv(x, w_2), … = slices of one convolution, smaller kernels enlarged with zeros",
-            lhs=op.conv2d(x, w, attrs=a),
-            shared=(x,),
-            key=_enlarged_key,
-            rhs=_share_input_enlarged,
-            reassociates=True,
-            source="TENSAT multi-pattern rules 13 and 14",
-            shapes=("x=:n4hw w!:~4oo",),
-            attrs={
-                "o": lambda rng, i: 2 * i + 1,
-                "a": lambda rng, x, w: conv_attrs(padding=(w.shape[2] // 2,) * 4),
-            },
-        ),
-        Rule(
-            name="conv-share-weight",
-            law="conv(x_1, w), conv(x_2, w), … = slices of conv([x_1; x_2; …], w) along the batch",
-            lhs=op.conv2d(x, w, attrs=a),
-            shared=(w,),
-            key=lambda x, a: (a, x.shape[1:]) if a.data_layout == "NCHW" else None,
-            rhs=_share_weight,
-            source="TENSAT multi-pattern rules 8 and 9",
-            shapes=("x:~4hw w=!:6433",),
-            attrs={"a": lambda rng, *_: conv_attrs()},
-        ),
-        Rule(
-            name="conv-of-concat",
-            law="conv([x | y], w) = conv(x, first input channels of w) + conv(y, the others)",
-            lhs=op.conv2d(op.concat(rest("xs"), axis=k), w, attrs=a),
-            rhs=_split_channels,
-            when=lambda w: w.const,
-            reassociates=True,
-            source="TASO axioms: concat and conv",
-            shapes=("xs*:n2hw w!:6433",),
-            attrs={"a": lambda rng, *_: conv_attrs(), "k": lambda rng, *_: 1, "count": lambda rng: 2},
-            counterexample="xs*:n2hw w:6433",
-        ),
-        Rule(
-            name="conv-sum-of-products",
-            law="conv(x, w_1) + conv(y, w_2) = conv([x | y], [w_1 | w_2]) along the input channels",
-            lhs=op.add(op.conv2d(x, y, attrs=a), op.conv2d(z, w, attrs=a)),
-            rhs=_join_channels,
-            when=lambda y, w, a: a.groups == 1 and y.const and w.const,
-            reassociates=True,
-            source="TENSAT: concatenation along the reduced axis",
-            shapes=("x:n4hw y!:6433 z:n3hw w!:6333",),
-            attrs={"a": lambda rng, *_: conv_attrs()},
-            counterexample="x:n4hw y:6433 z:n3hw w:6333",
-        ),
-        Rule(
-            name="conv-factor-input",
-            law="conv(x, w) + conv(x, v) = conv(x, w + v)",
-            lhs=op.add(op.conv2d(x, w, attrs=a), op.conv2d(x, z, attrs=a)),
-            rhs=lambda x, w, z, a: _conv(x, op.add(w, z), a),
-            reassociates=True,
-            source="TASO axioms: conv is bilinear",
-            shapes=("x:n4hw w:6433 z:6433",),
-            attrs={"a": lambda rng, *_: conv_attrs()},
-        ),
-        Rule(
-            name="conv-factor-weight",
-            law="conv(x, w) + conv(y, w) = conv(x + y, w)",
-            lhs=op.add(op.conv2d(x, w, attrs=a), op.conv2d(y, w, attrs=a)),
-            rhs=lambda x, y, w, a: _conv(op.add(x, y), w, a),
-            reassociates=True,
-            source="TASO axioms: conv is bilinear",
-            shapes=("x:n4hw y:n4hw w:6433",),
-            attrs={"a": lambda rng, *_: conv_attrs()},
+            shapes=("x:nihw w:oi33", "x:n6hw w:6222", "x:nhwi w:33io", "x:nhwi w:o23i"),
+            attrs={"k": lambda rng, x, w: _spatial_padding(rng, x, w)},
         ),
         Rule(
             name="conv-nhwc",
@@ -294,8 +199,7 @@ CONV = RuleSet(
             rhs=_nhwc,
             when=lambda a: a.data_layout == "NCHW" and a.kernel_layout == "OIHW",
             source="ALT: layouts as equivalences",
-            shapes=("x:n4hw w:6433",),
-            attrs={"a": lambda rng, *_: conv_attrs()},
+            shapes=("x:ni55 w:oi33", "x:n655 w:6322"),
             counterexample="x:nhw4 w:3346",
         ),
     ]

@@ -21,6 +21,15 @@ POINTWISE_WITH_ATTRS = ("leaky_relu", "clip", "cast")
 BINARY = ("add", "subtract", "multiply", "divide", "maximum", "minimum", "power")
 
 
+#: Of these, those that the generated tests try at positive numbers.
+_POSITIVE = {"log", "sqrt", "rsqrt", "divide", "power"}
+
+
+def positive(name: str) -> str:
+    """The flag in ``shapes`` of an operator's operands: none where negative numbers make a difference."""
+    return "+" if name in _POSITIVE else ""
+
+
 def inverse(perm: Sequence[int]) -> tuple[int, ...]:
     """The permutation that undoes ``perm``."""
     found = [0] * len(perm)
@@ -106,3 +115,33 @@ def channel(layout: str) -> int:
 def same(xs: Sequence[Any]) -> bool:
     """Whether all items are equal."""
     return all(x == xs[0] for x in xs)
+
+
+def part(x: Term, s: Any, rank: int) -> Term:
+    """The operand ``x`` of a broadcasting operator, cut as ``s`` (attributes of ``slice``) cuts its result."""
+    axis = s.axis - rank + x.rank
+    return x if axis < 0 or x.shape[axis] == 1 else op.slice(x, attrs=s._replace(axis=axis))
+
+
+def blocks(a: Sequence[Any], b: Sequence[Any]) -> list[tuple[list[int], list[int]]]:
+    """Smallest runs of axes of one shape and of a reshape of it that hold the same elements; axes of 1 are in none."""
+    left = [i for i, d in enumerate(a) if d != 1]
+    right = [i for i, d in enumerate(b) if d != 1]
+    found = []
+    while left:
+        run = ([left.pop(0)], [right.pop(0)])
+        p, q = a[run[0][0]], b[run[1][0]]
+        while p != q:
+            if p < q:
+                run[0].append(left.pop(0))
+                p *= a[run[0][-1]]
+            else:
+                run[1].append(right.pop(0))
+                q *= b[run[1][-1]]
+        found.append(run)
+    return found
+
+
+def constant_along(x: Term, axes: Sequence[int], rank: int) -> bool:
+    """Whether ``x`` broadcasts to ``rank`` axes, and is then constant along ``axes``."""
+    return x.rank <= rank and all(i < rank - x.rank or x.shape[i - rank + x.rank] == 1 for i in axes)

@@ -27,8 +27,12 @@ class Rule:
         The replacement: a pattern over the same variables, or a function of some of them (by parameter name) that
         builds terms. It may return None, or raise IllTyped, where the law doesn't apply.
     when : callable, optional
-        The guard: a function of some variables (by parameter name) that returns whether the law holds. Tensor
+        The guard: a function of some variables (by parameter name) that returns whether the law holds. It may depend
+        on nothing but their types, facts and attributes: it is asked once about matches that are alike in these. Tensor
         variables arrive as :class:`~tvm_eqsat.rules.dsl.Term`, attribute variables as their values.
+    pays : callable, optional
+        Where the rewrite can make a program cheaper; called like ``when``. The law holds elsewhere too, and proofs use
+        it there; optimisation does not, so that the e-graph stays small.
     shared : tuple of Var, optional
         Makes it a k-way rule: matches that agree on these variables (and on ``key``) are rewritten *together*, two
         or more at a time. The right side gets each other variable as a tuple, one item a member, and returns one
@@ -47,7 +51,7 @@ class Rule:
     attrs : mapping of str to callable, optional
         For the generated tests: ``rng -> value`` for attribute variables that random values rarely satisfy.
     counterexample : str, optional
-        Shapes (as in ``shapes``) at which the guard must refuse; required where there is a guard.
+        Shapes (as in ``shapes``) at which ``when`` must refuse; required where there is one.
     """
 
     name: str
@@ -55,6 +59,7 @@ class Rule:
     lhs: Pat
     rhs: Pat | Var | Callable[..., Any]
     when: Callable[..., bool] | None = None
+    pays: Callable[..., bool] | None = None
     shared: tuple[Var, ...] = ()
     key: Callable[..., Any] | None = None
     reassociates: bool = False
@@ -66,7 +71,7 @@ class Rule:
 
     def __post_init__(self) -> None:
         known = dict.fromkeys(variables(self.lhs))
-        for role, fn in (("rhs", self.rhs), ("when", self.when), ("key", self.key)):
+        for role, fn in (("rhs", self.rhs), ("when", self.when), ("pays", self.pays), ("key", self.key)):
             used = parameters(fn) if callable(fn) else variables(fn)
             unknown = [v for v in used if v not in known]
             if unknown:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
 from .dsl import Term, attributes, op, tensors
-from .lib import BINARY, POINTWISE, POINTWISE_WITH_ATTRS, inverse, is_scalar, permuted
+from .lib import BINARY, POINTWISE, POINTWISE_WITH_ATTRS, inverse, is_scalar, permuted, positive
 from .rule import Rule, RuleSet
 
 x, y = tensors("x y")
-p, q, s, t, a = attributes("p q s t a")
+p, q, s, t, a, k = attributes("p q s t a k")
 
 
 def _moves_only_units(x: Term, p: tuple[int, ...]) -> bool:
@@ -32,7 +33,7 @@ COMPOSE = RuleSet(
             lhs=op.reshape(op.reshape(x, shape=s), shape=t),
             rhs=op.reshape(x, shape=t),
             simplifies=True,
-            shapes=("x:abc",),
+            shapes=("x:.abc",),
         ),
         Rule(
             name="reshape-same",
@@ -41,7 +42,7 @@ COMPOSE = RuleSet(
             rhs=x,
             when=lambda x, s: x.shape == s,
             simplifies=True,
-            shapes=("x:abc",),
+            shapes=("x:.abc",),
             attrs={"s": lambda rng, x: x.shape},
             counterexample="x:222",
         ),
@@ -51,7 +52,7 @@ COMPOSE = RuleSet(
             lhs=op.permute_dims(op.permute_dims(x, axes=p), axes=q),
             rhs=lambda x, p, q: op.permute_dims(x, axes=[p[i] for i in q]),
             simplifies=True,
-            shapes=("x:abc", "x:abcd"),
+            shapes=("x:.abc",),
         ),
         Rule(
             name="permute-same",
@@ -60,7 +61,7 @@ COMPOSE = RuleSet(
             rhs=x,
             when=lambda p: p == tuple(range(len(p))),
             simplifies=True,
-            shapes=("x:abc",),
+            shapes=("x:.abc",),
             attrs={"p": lambda rng, x: tuple(range(len(x.shape)))},
             counterexample="x:234",
         ),
@@ -71,7 +72,7 @@ COMPOSE = RuleSet(
             rhs=lambda x, p: op.reshape(x, shape=[x.shape[i] for i in p]),
             when=_moves_only_units,
             simplifies=True,
-            shapes=("x:1a1b", "x:11a"),
+            shapes=("x:1a1b", "x:11a", "x:ABcd", "x:aBC", "x:ABCDE"),
             attrs={"p": lambda rng, x: _units_first(x.shape)},
             counterexample="x:234",
         ),
@@ -82,9 +83,17 @@ COMPOSE = RuleSet(
             rhs=x,
             when=lambda x, s: x.shape == s,
             simplifies=True,
-            shapes=("x:abc",),
+            shapes=("x:.abc",),
             attrs={"s": lambda rng, x: x.shape},
             counterexample="x:1",
+        ),
+        Rule(
+            name="broadcast-broadcast",
+            law="broadcast(broadcast(x, s), t) = broadcast(x, t)",
+            lhs=op.broadcast_to(op.broadcast_to(x, shape=s), shape=t),
+            rhs=op.broadcast_to(x, shape=t),
+            simplifies=True,
+            shapes=("x:Aab", "x:AB", "x:bA1"),
         ),
         Rule(
             name="cast-same",
@@ -93,7 +102,7 @@ COMPOSE = RuleSet(
             rhs=x,
             when=lambda x, s: x.dtype == s,
             simplifies=True,
-            shapes=("x:ab",),
+            shapes=("x:.ab",),
             attrs={"s": lambda rng, x: x.dtype},
             counterexample="x:ab",
         ),
@@ -103,40 +112,52 @@ COMPOSE = RuleSet(
 
 def _past_pointwise() -> Iterator[Rule]:
     for name in POINTWISE + POINTWISE_WITH_ATTRS:
-        f = getattr(op, name)
+        f, plus = getattr(op, name), positive(name)
         keep: dict[str, Any] = {"attrs": a} if name in POINTWISE_WITH_ATTRS else {}
         yield Rule(
             name=f"permute-past-{name}",
             law=f"permute({name}(x), p) = {name}(permute(x, p))",
             lhs=op.permute_dims(f(x, **keep), axes=p),
             rhs=f(op.permute_dims(x, axes=p), **keep),
-            shapes=("x+:abc",),
+            shapes=(f"x{plus}:.ab",),
         )
         yield Rule(
             name=f"{name}-past-permute",
             law=f"{name}(permute(x, p)) = permute({name}(x), p)",
             lhs=f(op.permute_dims(x, axes=p), **keep),
             rhs=op.permute_dims(f(x, **keep), axes=p),
-            shapes=("x+:abc",),
+            shapes=(f"x{plus}:.ab",),
+        )
+        yield Rule(
+            name=f"{name}-past-broadcast",
+            law=f"{name}(broadcast(x, s)) = broadcast({name}(x), s)",
+            lhs=f(op.broadcast_to(x, shape=s), **keep),
+            rhs=op.broadcast_to(f(x, **keep), shape=s),
+            shapes=(f"x{plus}:.AB", f"x{plus}:Aab"),
         )
         yield Rule(
             name=f"{name}-past-reshape",
             law=f"{name}(reshape(x, s)) = reshape({name}(x), s)",
             lhs=f(op.reshape(x, shape=s), **keep),
             rhs=op.reshape(f(x, **keep), shape=s),
-            shapes=("x+:abc",),
+            shapes=(f"x{plus}:.ab",),
         )
 
 
 def _past_binary() -> Iterator[Rule]:
     for name in BINARY:
-        f = getattr(op, name)
+        f, plus = getattr(op, name), positive(name)
         yield Rule(
             name=f"permute-past-{name}",
             law=f"permute({name}(x, y), p) = {name}(permute(x, p), permute(y, p)), operands of lower rank broadcast",
             lhs=op.permute_dims(f(x, y), axes=p),
             rhs=lambda x, y, p, f=f: f(permuted(x, p), permuted(y, p)),
-            shapes=("x+:abc y+:abc", "x+:abc y+:c", "x+:abc y+:b1", "x+:abc y+:"),
+            shapes=(
+                f"x{plus}:.ab y{plus}:.AB",
+                f"x{plus}:.AB y{plus}:.ab",
+                f"x{plus}:.ab y{plus}:B",
+                f"x{plus}:B y{plus}:.ab",
+            ),
         )
         yield Rule(
             name=f"{name}-past-permute",
@@ -145,26 +166,42 @@ def _past_binary() -> Iterator[Rule]:
             rhs=lambda x, y, p, f=f: (
                 op.permute_dims(f(x, permuted(y, inverse(p))), axes=p) if y.rank <= x.rank else None
             ),
-            when=lambda y: y.const,
-            shapes=("x+:abc y+!:1", "x+:aaa y+!:a"),
-            counterexample="x+:aaa y+:a",
+            pays=lambda y: y.const,
+            shapes=(f"x{plus}:.ab y{plus}!:.1", f"x{plus}:.aa y{plus}!:A", f"x{plus}:aaa y{plus}!:AAA"),
         )
         yield Rule(
             name=f"{name}-of-permutes",
             law=f"{name}(permute(x, p), permute(y, p)) = permute({name}(x, y), p)",
             lhs=f(op.permute_dims(x, axes=p), op.permute_dims(y, axes=p)),
             rhs=op.permute_dims(f(x, y), axes=p),
-            shapes=("x+:abc y+:abc",),
+            shapes=(f"x{plus}:.ab y{plus}:.AB",),
         )
+        yield Rule(
+            name=f"{name}-of-reshapes",
+            law=f"{name}(reshape(x, s), reshape(y, s)) = reshape({name}(x, y), s) for x and y of one shape",
+            lhs=f(op.reshape(x, shape=s), op.reshape(y, shape=s)),
+            rhs=op.reshape(f(x, y), shape=s),
+            when=lambda x, y: x.shape == y.shape,
+            shapes=(f"x{plus}:.ab y{plus}:.ab",),
+            attrs={"s": lambda rng, x: (x.shape[0], prod(x.shape[1:]))},
+            counterexample="x:23 y:32",
+        )
+        if name not in ("add", "multiply"):  # these commute
+            yield Rule(
+                name=f"{name}-drops-broadcast-left",
+                law=f"{name}(broadcast(x), y) = {name}(x, y) where y has the full shape",
+                lhs=f(op.broadcast_to(x, shape=s), y),
+                rhs=f(x, y),
+                shapes=(f"x{plus}:.AB y{plus}:.ab", f"x{plus}:B y{plus}:.ab"),
+                attrs={"s": lambda rng, x, y: y.shape},
+            )
         yield Rule(
             name=f"{name}-drops-broadcast",
             law=f"{name}(x, broadcast(y)) = {name}(x, y) where x has the full shape",
             lhs=f(x, op.broadcast_to(y, shape=s)),
             rhs=f(x, y),
-            when=lambda x, s: x.shape == s,
-            shapes=("x+:abc y+:c", "x+:abc y+:b1"),
+            shapes=(f"x{plus}:.ab y{plus}:.AB", f"x{plus}:.ab y{plus}:B"),
             attrs={"s": lambda rng, y, x: x.shape},
-            counterexample="x+:1 y+:1",
         )
 
 
@@ -187,10 +224,11 @@ def _scale_past() -> Iterator[Rule]:
             law=f"{name}(x) * c = {name}(x * c) for a constant scalar c",
             lhs=op.multiply(g(x, **{attr: s}), y),
             rhs=lambda x, y, s, g=g, attr=attr: g(op.multiply(x, op.reshape(y, shape=())), **{attr: s}),
-            when=lambda y: y.const and is_scalar(y),
+            when=lambda y: is_scalar(y),
+            pays=lambda y: y.const,
             source="TASO axioms: smul commutes with transpose and reshape",
-            shapes=("x:abc y!:", "x:abc y!:1"),
-            counterexample="x:abc y:",
+            shapes=("x:.ab y!:", "x:.ab y!:1"),
+            counterexample="x:222 y:2",
         )
 
 
@@ -204,10 +242,22 @@ MOTION = RuleSet(
             law="reshape(x, s) + c = reshape(x + c, s) where c varies only along trailing axes that s keeps",
             lhs=op.add(op.reshape(x, shape=s), y),
             rhs=_bias_over_reshape,
-            when=lambda y: y.const,
-            shapes=("x:abc y!:c", "x:abc y!:"),
-            attrs={"s": lambda rng, x: (x.shape[0] * x.shape[1], x.shape[2])},
-            counterexample="x:abc y:c",
+            pays=lambda y: y.const,
+            shapes=("x:.abc y!:c", "x:abc y!:", "x:abc y!:bc"),
+            attrs={"s": lambda rng, x: (x.shape[0] * x.shape[1], *x.shape[2:])},
+        ),
+        Rule(
+            name="softmax-past-reshape",
+            law="softmax(reshape(x, s); last axis) = reshape(softmax(x; last axis), s) where s keeps the last axis",
+            lhs=op.softmax(op.reshape(x, shape=s), axis=k),
+            rhs=lambda x, s: op.reshape(op.softmax(x, axis=x.rank - 1), shape=s),
+            when=lambda x, s, k: k == len(s) - 1 and x.rank > 0 and x.shape[-1] == s[-1],
+            shapes=("x:.abc",),
+            attrs={
+                "s": lambda rng, x: (x.shape[0] * x.shape[1], *x.shape[2:]),
+                "k": lambda rng, *ts: len(ts[0].shape) - 1,
+            },
+            counterexample="x:234",
         ),
     ]
 )

@@ -81,7 +81,7 @@ class CompiledRule:
 
     def _apply_match(self, builder: Builder, match: Match) -> int:
         egraph, rhs = builder.egraph, self._rhs
-        looks = (egraph.datum(match[0]), rhs.looks(egraph, match)) if rhs else ()
+        looks = (egraph.datum(match[0]), rhs.looks(egraph, match), rhs.repeats(match)) if rhs else ()
         refused = self._refused.of(egraph)
         if rhs and looks in refused:
             return 0
@@ -207,6 +207,15 @@ class _Function:
         return tuple(seen)
 
 
+    def repeats(self, match: Match) -> tuple[int, ...]:
+        """Which of its e-classes are one: a right side may find that it needs no more than one of them."""
+        classes = [match[slot] for slot, tensor in self.wanted if tensor]
+        if len(classes) < 2 and all(type(c) is int for c in classes):
+            return ()
+        flat = list(_flat(classes))
+        return tuple(map(flat.index, flat))
+
+
 class _Remembered:
     """A guard, or the key of a k-way rule; it is asked only once about matches that look alike."""
 
@@ -230,6 +239,14 @@ class _Remembered:
                 answer = None  # it asks for a number where a dimension is symbolic
             answers[seen] = answer
             yield answer
+
+
+def _flat(value: Any) -> Iterator[int]:
+    if isinstance(value, int):
+        yield value
+    else:
+        for part in value:
+            yield from _flat(part)
 
 
 def _data(egraph: EGraph, value: Any) -> Any:

@@ -1,0 +1,173 @@
+"""Saturation and extraction on the ten benchmark models, beside greedy sequential rewriting with the same rules.
+
+For each model and node limit (TENSAT's 50,000 and the PACT'24 paper's 2,000): how large the e-graph gets and how long
+that takes, and for each extractor the predicted milliseconds of its program and its own seconds. Costs are the sums of
+e-node prices that extraction minimises; nothing is compiled. Blocks that repeat are not taken out, so that every column
+sees the same e-graph.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from tvm.relax.frontend.onnx import from_onnx
+
+from examples.models import BENCHMARK, MODELS, build
+from tvm_eqsat.cost.machine import machine_for
+from tvm_eqsat.cost.node_cost import NodeCost
+from tvm_eqsat.egraph.egraph import EGraph
+from tvm_eqsat.egraph.frozen import FrozenEGraph
+from tvm_eqsat.extract import extract
+from tvm_eqsat.graph.module import read_module
+from tvm_eqsat.graph.tensor_graph import TensorGraph
+from tvm_eqsat.rules import ALL
+from tvm_eqsat.search.program import load
+from tvm_eqsat.search.saturate import Limits, saturate
+from tvm_eqsat.search.sequential import rewrite_sequentially
+from tvm_eqsat.transform import host_target
+
+NODE_LIMITS = (50_000, 2_000)
+EXTRACTORS = ("tree", "greedy_dag", "local", "lns", "auto")
+ITERATIONS = 30
+
+
+@dataclass
+class Figures:
+    """One model at one node limit; milliseconds are predicted, seconds measured.
+
+    Attributes
+    ----------
+    nodes, classes, iterations : int
+        Size of the e-graph, and rounds over all rules.
+    stop_reason : str
+        What ended saturation.
+    saturation_s, original_ms, bound_ms : float
+        Time to grow the e-graph; cost of the original program; lower bound of any program in the e-graph.
+    sequential_ms, sequential_s : float
+        Greedy sequential rewriting.
+    cost_ms, extraction_s : dict of str to float
+        By extractor.
+    """
+
+    nodes: int
+    classes: int
+    iterations: int
+    stop_reason: str
+    saturation_s: float
+    original_ms: float
+    sequential_ms: float
+    sequential_s: float
+    bound_ms: float | None = None
+    cost_ms: dict[str, float] = field(default_factory=dict)
+    extraction_s: dict[str, float] = field(default_factory=dict)
+
+
+def with_prices(egraph: EGraph, frozen: FrozenEGraph, price: NodeCost) -> FrozenEGraph:
+    """The frozen e-graph with the price of every e-node, in seconds."""
+    data = [egraph.data(c) for c in frozen.class_key]
+    nodes = zip(frozen.node_op, frozen.node_attrs, frozen.node_children, frozen.node_class, strict=True)
+    return frozen.with_costs([price(op, attrs, [data[k] for k in kids], data[c]) for op, attrs, kids, c in nodes])
+
+
+def measure(
+    graph: TensorGraph, price: NodeCost, limit: int, sequential: tuple[float, float], seconds: float
+) -> Figures:
+    """Saturate one program and extract from it with every extractor."""
+    egraph, class_of = load(graph)
+    roots = [class_of[i] for i in graph.outputs]
+    original = extract(with_prices(egraph, egraph.freeze(roots), price), "tree").cost
+    gc.collect()
+    started = time.perf_counter()
+    run = saturate(egraph, ALL, Limits(nodes=limit, iterations=ITERATIONS))
+    figures = Figures(
+        nodes=egraph.num_nodes,
+        classes=egraph.num_classes,
+        iterations=len(run.iterations),
+        stop_reason=run.stop_reason,
+        saturation_s=time.perf_counter() - started,
+        original_ms=original * 1e3,
+        sequential_ms=sequential[0] * 1e3,
+        sequential_s=sequential[1],
+    )
+    frozen = with_prices(egraph, egraph.freeze(roots), price)
+    bounds = []
+    for name in (*EXTRACTORS, "ilp"):
+        started = time.perf_counter()
+        found = extract(frozen, name, time_limit=seconds if name == "ilp" else None)
+        figures.extraction_s[name] = time.perf_counter() - started
+        figures.cost_ms[name] = found.cost * 1e3
+        if found.lower_bound is not None:
+            bounds.append(found.lower_bound * 1e3)
+    figures.bound_ms = max(bounds, default=None)
+    return figures
+
+
+def run(
+    models: tuple[str, ...] = BENCHMARK, limits: tuple[int, ...] = NODE_LIMITS, seconds: float = 20.0
+) -> dict[str, Any]:
+    """Measure, print a table for each node limit, and return the figures."""
+    price = NodeCost(machine_for(host_target()))
+    result: dict[str, dict[str, Figures]] = {str(limit): {} for limit in limits}
+    for name in models:
+        graph = read_module(from_onnx(build(name))).regions[0].graph
+        started = time.perf_counter()
+        greedy = rewrite_sequentially(graph, ALL, price, seconds=60)
+        sequential = greedy.cost, time.perf_counter() - started
+        for limit in limits:
+            result[str(limit)][name] = measure(graph, price, limit, sequential, seconds)
+    console = Console(width=200)
+    for limit_, rows in result.items():
+        console.print(_table(f"at most {int(limit_):,} e-nodes; predicted ms (seconds)", rows))
+    return {limit: {name: asdict(row) for name, row in rows.items()} for limit, rows in result.items()}
+
+
+def _table(title: str, rows: dict[str, Figures]) -> Table:
+    table = Table(title=title)
+    table.add_column("model")
+    headings = ("e-nodes", "e-classes", "rounds", "saturation", "original", "sequential", *EXTRACTORS, "ilp", "bound")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for name, f in rows.items():
+        table.add_row(
+            name,
+            f"{f.nodes:,}",
+            f"{f.classes:,}",
+            f"{f.iterations}",
+            f"{f.saturation_s:.2f} s",
+            f"{f.original_ms:.3f}",
+            f"{f.sequential_ms:.3f} ({f.sequential_s:.1f})",
+            *(f"{f.cost_ms[e]:.3f} ({f.extraction_s[e]:.2f})" for e in (*EXTRACTORS, "ilp")),
+            "no bound" if f.bound_ms is None else f"{f.bound_ms:.3f}",
+        )
+    return table
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.benchmarks.saturation", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("models", nargs="*", default=BENCHMARK, metavar="MODEL", help=f"of: {', '.join(MODELS)}")
+    parser.add_argument("--nodes", type=int, nargs="+", default=NODE_LIMITS, metavar="N", help="node limits")
+    parser.add_argument("--time-limit", type=float, default=20.0, metavar="S", help="for each ILP; default: 20")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
+    args = parser.parse_args(argv)
+    for name in args.models:
+        if name not in MODELS:
+            parser.error(f"no model is called {name!r}; there are: {', '.join(MODELS)}")
+    result = run(tuple(args.models), tuple(args.nodes), args.time_limit)
+    if args.json:
+        print(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
