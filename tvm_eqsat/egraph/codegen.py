@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import RuleError
 from .pattern import ANY, AttrVar, Child, Each, Pat, Rest, Var, attr_vars, variables
-from .tables import Touched
+from .tables import Fresh, Touched
 
 Search = Callable[..., list[tuple[Any, ...]]]
 
@@ -34,6 +34,16 @@ def roots(eg: Any, table: dict[int, Any], op: str, only: set[int] | None) -> lis
         return sorted([i for c in only for i in ids[c] if node[i][0] in table])
     parent = eg._sets.parent
     return [i for i in found if parent[i] in only]
+
+
+def fresh_roots(eg: Any, table: dict[int, Any], op: str, only: set[int] | None) -> list[int]:
+    """The same, without nodes that are as they were: enough for a pattern of one operator."""
+    return only.fresh.with_op(op) if isinstance(only, Touched) else roots(eg, table, op, only)
+
+
+def freshness(only: set[int] | None) -> tuple[bool, Fresh | tuple[()], dict[int, list[int]]]:
+    """Whether all nodes count as fresh; which ones do; and these by class."""
+    return (False, only.fresh, only.fresh.of_class()) if isinstance(only, Touched) else (True, (), {})
 
 
 def first_matches(match: Callable[..., tuple[Any, ...] | None], operands: Sequence[int], *outer: Any) -> Any:
@@ -75,12 +85,17 @@ def generate(pats: Sequence[Pat], pivot: int = 0, ordered: bool = False, join: b
     program = _Program(list(pats), variables(pats))
     program.write(pivot, ordered, join)
     source = "\n".join(program.lines) + "\n"
-    scope: dict[str, Any] = {"roots": roots, "first_matches": first_matches, "PATS": program.numbered}
+    helpers = (roots, fresh_roots, freshness, first_matches)
+    scope: dict[str, Any] = {"PATS": program.numbered, **{helper.__name__: helper for helper in helpers}}
     try:
         exec(compile(source, f"<pattern of {pats[0].op}>", "exec"), scope)
     except SyntaxError as error:  # Python nests at most 20 loops
         raise RuleError(f"the left side starting at {pats[0].op!r} has too many operators: split the rule") from error
     return scope["search"], source
+
+
+def _children(pat: Any) -> tuple[Any, ...]:
+    return pat.children if isinstance(pat, Pat) else (pat,)
 
 
 class _Program:
@@ -97,6 +112,7 @@ class _Program:
         self.eaches: list[tuple[Each, str]] = []  # matched last, when all that occurs outside is bound
         self.loops = 0
         self.locals = 0
+        self.outer = ""  # the root's node, where only what is fresh has to be looked at below
         self.failure = "return []"  # how to give up outside of any loop
 
     # -------------------------------------------------------------- writing
@@ -161,13 +177,20 @@ class _Program:
                 lines.append(f"    A{k} = PATS[{k}].attrs")
                 if self.determined(pat, {}):
                     lines.append(f"    S{k} = get(PATS[{k}].op, A{k})")
+        if self.outer:
+            lines.append("    full, fresh, fresh_in = freshness(only)")
         lines.append(f"    if not ({' and '.join(f'T{k}' for k in range(required))}): return []")
         return [*lines, f"    out = {out}"]
 
     def start(self, pat: Pat, k: int) -> None:
         """Match the first pattern, from its root."""
         known, number = self.resolve_children(pat), self.number(pat)
-        found = self.node(pat, f"roots(eg, T{number}, PATS[{number}].op, only)", known)
+        inner = [child for child in pat.children if not isinstance(child, (Var, Rest))]
+        source = "roots" if inner or len(self.pats) > 1 else "fresh_roots"
+        found = self.node(pat, f"{source}(eg, T{number}, PATS[{number}].op, only)", known)
+        # With one operator below, a match is new if either node is fresh.
+        if len(self.pats) == len(inner) == 1 and all(isinstance(k, (Var, Rest)) for k in _children(inner[0])):
+            self.outer = found
         self.roots[k] = f"parent[{found}]"
 
     def join(self, waiting: dict[int, Pat]) -> None:
@@ -211,7 +234,8 @@ class _Program:
             return
         known = self.resolve_children(pat)
         if not known:
-            self.node(pat, f"ids[{c}]", known, dead=False)
+            fresh = f"(ids[{c}] if full or {self.outer} in fresh else fresh_in.get({c}, ()))"
+            self.node(pat, fresh if self.outer else f"ids[{c}]", known, dead=False)
             return
         users, own = self.local("p"), self.local("q")
         self.put(f"{users}, {own} = {self.fewest_users(known)}, ids[{c}]")
@@ -291,6 +315,7 @@ class _Program:
         self.locals = inner.locals
         match, rows, outer = self.local("e"), self.local("r"), list(self.bound.values())
         self.lines[:0] = [f"    def {match}({', '.join(['c', *outer])}):", *["    " + line for line in inner.lines]]
+        self.fail_if(f"{operands} and not T{self.number(each.pattern)}")  # no node at all can match
         self.put(f"{rows} = first_matches({', '.join([match, operands, *outer])})")
         self.fail_if(f"{rows} is None")
         for k, name in enumerate(own):

@@ -144,6 +144,7 @@ class EGraph(Tables):
             self._own_parents(keep).extend(parents[gone])
             parents[gone] = NO_PARENTS
             self._own[gone] = 0
+        self._log += ids[gone]
         ids[keep] += ids[gone]
         ids[gone] = ()
         self._dirty[keep] = None
@@ -179,8 +180,7 @@ class EGraph(Tables):
             except EqSatError as failure:
                 error = error or failure
         find = self._sets.find
-        changed.update(self._dirty)
-        self._log.extend(dict.fromkeys([find(c) for c in changed]))
+        self._log += changed
         self._purge(dict.fromkeys([find(c) for c in self._dirty]), dict.fromkeys([find(c) for c in orphans]))
         self._dirty = {}
         if error is not None:
@@ -216,7 +216,7 @@ class EGraph(Tables):
             return
         find, data = self._sets.find, self._data
         c = find(i)
-        changed[c] = None  # a guard may look at the operands' data
+        changed[i] = None  # a guard may look at the operands' data
         made = self._data_table.make((node[0], *[data[find(k)] for k in node[1:]]))
         if made < 0:
             sym = node[0]

@@ -25,12 +25,47 @@ class Snapshot:
     state: tuple[Any, ...]
 
 
-class Touched(set[int]):
-    """Classes of an e-graph, with an index of their nodes by operator: many rules search the same classes."""
+class Fresh(set[int]):
+    """Nodes of an e-graph that are new, or have other children, another class or other data than before."""
 
-    def __init__(self, eg: Tables, classes: set[int]) -> None:
+    def __init__(self, eg: Tables, nodes: set[int]) -> None:
+        super().__init__(nodes)
+        self._eg = eg
+        self._of_op: dict[str, list[int]] | None = None
+        self._of_class: dict[int, list[int]] | None = None
+
+    def with_op(self, op: str) -> list[int]:
+        """Those of an operator, oldest first."""
+        if self._of_op is None:
+            node, ops = self._eg._node, self._eg.ops
+            self._of_op = {}
+            for i in sorted(self):
+                self._of_op.setdefault(ops[node[i][0]], []).append(i)  # type: ignore[index]
+        return self._of_op.get(op, [])
+
+    def of_class(self) -> dict[int, list[int]]:
+        """Those of each class that has some, oldest first."""
+        if self._of_class is None:
+            parent = self._eg._sets.parent
+            self._of_class = {}
+            for i in sorted(self):
+                self._of_class.setdefault(parent[i], []).append(i)
+        return self._of_class
+
+
+class Touched(set[int]):
+    """Classes whose matches may have changed, with an index of their nodes by operator.
+
+    Attributes
+    ----------
+    fresh : Fresh
+        The nodes that make the difference: a new match has one of them.
+    """
+
+    def __init__(self, eg: Tables, classes: set[int], fresh: Fresh) -> None:
         super().__init__(classes)
         self._eg = eg
+        self.fresh = fresh
         self._index: dict[str, list[int]] | None = None
 
     def with_op(self, op: str) -> list[int]:
@@ -51,6 +86,7 @@ class Tables:
         *_STATE,
         "_data_table",
         "_dirty",
+        "_fresh",
         "_own",
         "_pending",
         "_reason_ids",
@@ -77,7 +113,8 @@ class Tables:
         self._data: list[int] = []
         self._by_op: dict[str, list[int]] = {}  # nodes of each operator, oldest first; some may be dead
         self._dead = 0  # how many
-        self._log: list[int] = []  # classes in the order in which they changed
+        self._log: list[int] = []  # nodes in the order in which they were added or changed
+        self._fresh: tuple[int, int, Fresh] | None = None  # the last answer of touched
         self._num_classes = 0
         # A snapshot shares the tables with the e-graph until either the next addition or union copies them.
         self._shared = False
@@ -201,13 +238,21 @@ class Tables:
         """
         self.check_clean()
         parents, parent = self._parents, self._sets.parent
-        found = set(map(self._sets.find, set(self._log[since:])))
+        fresh = self._since(since)
+        found = {parent[i] for i in fresh}
         frontier = found
         for _ in range(depth - 1):
             users = {i for c in frontier for i in parents[c]}
             frontier = {parent[i] for i in users if self._node[i] is not None} - found
             found = found | frontier
-        return Touched(self, found)
+        return Touched(self, found, fresh)
+
+    def _since(self, since: int) -> Fresh:
+        """The live nodes in the log from some position on; remembered, since patterns of any depth ask for them."""
+        if self._fresh is None or self._fresh[:2] != (since, len(self._log)):
+            node = self._node
+            self._fresh = since, len(self._log), Fresh(self, {i for i in self._log[since:] if node[i] is not None})
+        return self._fresh[2]
 
     # ------------------------------------------------------------------ saving
 
@@ -237,6 +282,7 @@ class Tables:
             setattr(self, name, value)
         self._shared = True
         self._pending, self._stale, self._dirty = [], [], {}
+        self._fresh = None
 
     def _capture(self) -> Snapshot:
         self._shared = True

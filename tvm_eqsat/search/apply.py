@@ -43,6 +43,7 @@ class CompiledRule:
         self._refused = _PerEGraph[set[Any]](set)
         self._key = _Remembered(self._function(rule.key)) if rule.key else None
         self._shared = [self._slots[v.name] for v in rule.shared]
+        self.complete = True  # whether the last search found all matches
         self._seen_groups = _PerEGraph[set[Any]](set)
 
     def _function(self, fn: Callable[..., Any]) -> _Function:
@@ -56,9 +57,10 @@ class CompiledRule:
     def search(
         self, egraph: EGraph, limit: int, only: set[int] | None = None, done: Container[Any] = frozenset()
     ) -> list[Any]:
-        """Sites that aren't done and where the guards hold; the pattern's matches are cut at ``limit``."""
+        """Sites that aren't done and where the guards hold, from at most ``limit`` matches of the pattern."""
         # A group is new when one member is, so all members are searched; known groups are dropped below.
         matches = self.matcher.search(egraph, limit, None if self._shared else only)
+        self.complete = len(matches) < limit
         if not self._shared:
             matches = [m for m in matches if m not in done]
         if not self._on_constants:
@@ -81,18 +83,23 @@ class CompiledRule:
 
     def _apply_match(self, builder: Builder, match: Match) -> int:
         egraph, rhs = builder.egraph, self._rhs
-        looks = (egraph.datum(match[0]), rhs.looks(egraph, match), rhs.repeats(match)) if rhs else ()
         refused = self._refused.of(egraph)
-        if rhs and looks in refused:
+        if refused and self._looks(egraph, match) in refused:
             return 0
         try:
             term = rhs.call(builder, match) if rhs else self._instantiate(builder, self.rule.rhs, match)
         except IllTyped:
             term = None  # the law doesn't apply at these shapes
-        if term is None or egraph.data(match[0]).type != term.type:
-            refused.add(looks)
-            return 0
-        return int(egraph.union(match[0], term.cls, builder.why))
+        if term is not None and egraph.data(match[0]).type == term.type:
+            return int(egraph.union(match[0], term.cls, builder.why))
+        if rhs:
+            refused.add(self._looks(egraph, match))
+        return 0
+
+    def _looks(self, egraph: EGraph, match: Match) -> Any:
+        """All of a match that decides whether the right side exists."""
+        rhs = self._rhs
+        return (egraph.datum(match[0]), rhs.looks(egraph, match), rhs.repeats(match)) if rhs else ()
 
     def _instantiate(self, builder: Builder, pattern: Any, match: Match) -> Term:
         if isinstance(pattern, Var):
@@ -205,7 +212,6 @@ class _Function:
                 value = datum(value) if type(value) is int else _data(egraph, value)
             seen.append(value)
         return tuple(seen)
-
 
     def repeats(self, match: Match) -> tuple[int, ...]:
         """Which of its e-classes are one: a right side may find that it needs no more than one of them."""

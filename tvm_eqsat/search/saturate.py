@@ -21,7 +21,8 @@ from .apply import CompiledRule
 
 log = logging.getLogger("tvm_eqsat.search")
 
-_FULL = 0.95  # share of the node limit that is enough, once it was hit
+_FULL = 0.9  # share of the node limit that is enough, once it was hit
+_MATCHES = 4  # of a pattern, for each site that may come of it: a search that finds more is given up
 _PORTION = 32  # sites that a rule rewrites before it is the next one's turn
 
 _Sites = tuple[CompiledRule, list[Any]]
@@ -193,9 +194,10 @@ def _search(
         if not only:
             return [], False
     clock = egraph.clock
-    # Sites that are already done don't count, but the matcher can't know them.
-    sites = schedule.rule.search(egraph, schedule.limit + len(schedule.done) + 1, only, schedule.done)
-    if len(sites) > schedule.limit:
+    # Only sites count that are new and where the guards hold, but the matcher can't know which do.
+    most = _MATCHES * schedule.limit + len(schedule.done)
+    sites = schedule.rule.search(egraph, most, only, schedule.done)
+    if len(sites) > schedule.limit or not schedule.rule.complete:
         schedule.bans += 1
         schedule.banned_until = number + 1 + schedule.bans
         schedule.limit *= 2
