@@ -37,6 +37,9 @@ class EqSatOptions:
     )
     exclude_rules: tuple[str, ...] = _option((), "names of rules to leave out")
     node_limit: int = _option(20_000, "e-nodes at which saturation stops", low=1)
+    restarts: int = _option(
+        2, "how often saturation starts again from the best program, after the node limit has ended it", low=0
+    )
     iter_limit: int = _option(20, "rounds over all rules at which saturation stops", low=0)
     time_limit: float = _option(
         60.0, "seconds at which saturation stops; a run that this limit stops isn't reproducible", low=0
@@ -45,7 +48,7 @@ class EqSatOptions:
     reuse_blocks: bool = _option(
         True, "optimise a block that repeats in a row (a transformer layer, say) once for all its copies"
     )
-    extractor: str = _option("auto", "how the cheapest program is searched for, by name: see tvm_eqsat.extract")
+    extractor: str = _option("local", "how the cheapest program is searched for, by name: see tvm_eqsat.extract")
     candidates: int = _option(3, "extracted programs that are priced after TVM's real fusion", low=1)
     fold_limit: int = _option(256 << 20, "bytes above which the result of a constant subgraph isn't folded", low=0)
     verify: bool = _option(False, "run the original and the result on random inputs and compare")

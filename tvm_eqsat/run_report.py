@@ -23,6 +23,8 @@ class RegionReport:
         How often it stands in the program; everything else here is about one copy.
     operators, opaque : int
         Table operators in the imported block, and bindings that were kept as they are.
+    restarts : int
+        How often a new e-graph was started from the best program, since the node limit had ended saturation.
     iterations : list of dict
         Per round of saturation: ``nodes``, ``classes``, ``seconds``, ``applied`` (rule to count).
     stop_reason : str
@@ -39,6 +41,7 @@ class RegionReport:
     copies: int = 1
     operators: int = 0
     opaque: int = 0
+    restarts: int = 0
     iterations: list[dict[str, Any]] = field(default_factory=list)
     stop_reason: str = ""
     rules_used: dict[str, int] = field(default_factory=dict)

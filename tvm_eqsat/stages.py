@@ -26,8 +26,9 @@ from .graph.tensor_graph import TensorGraph
 from .options import EqSatOptions
 from .rules.rule import RuleSet
 from .run_report import RegionReport, Report, total_counts
-from .search.program import load, unload
-from .search.saturate import Limits, saturate
+from .search.grow import Grown, Program, grow
+from .search.program import unload
+from .search.saturate import Limits
 
 log = logging.getLogger("tvm_eqsat")
 
@@ -58,10 +59,7 @@ class Work:
     region: Region
     part: Part
     report: RegionReport
-    egraph: EGraph
-    roots: list[int]
-    names: dict[int, str]
-    frozen: FrozenEGraph | None = None
+    grown: Grown
     candidates: list[Candidate] = field(default_factory=list)
     best: TensorGraph | None = None  # None: leave it as it is
 
@@ -76,9 +74,9 @@ def _meets_other_layouts(work: Work) -> bool:
 
     Neighbours that do so too need no conversion in between, which only shows where they are optimised together.
     """
-    egraph = work.egraph
+    egraph = work.grown.egraph
     find = egraph.find
-    passing = {find(root) for root in work.roots}
+    passing = {find(root) for root in work.grown.roots}
     passing.update(c for c, _ in egraph.with_op("input") if not egraph.data(c).const)
     return any(c in passing or find(node[1]) in passing for c, node in egraph.with_op("permute_dims"))
 
@@ -163,7 +161,6 @@ class Optimizer:
 
     def _saturate(self, region: Region, part: Part, where: str) -> Work:
         graph, options = part.graph, self.options
-        egraph, class_of = load(graph)
         live = graph.live()
         opaque = {graph.nodes[i].attrs[0] for i in live if graph.nodes[i].op == "opaque"}
         leaves = ("input", "constant", "opaque")
@@ -174,15 +171,33 @@ class Optimizer:
             opaque=len(opaque),
         )
         limits = Limits(options.node_limit, options.iter_limit, options.time_limit, options.match_limit)
-        run = saturate(egraph, self.rules, limits)
-        report.stop_reason = run.stop_reason
+        grown = grow(graph, self.rules, limits, self._best, restarts=options.restarts, seed=options.seed)
+        report.stop_reason = grown.runs[-1].stop_reason
+        report.restarts = len(grown.runs) - 1
         report.iterations = [
-            {"nodes": i.nodes, "classes": i.classes, "seconds": i.seconds, "applied": i.applied} for i in run.iterations
+            {"nodes": i.nodes, "classes": i.classes, "seconds": i.seconds, "applied": i.applied}
+            for run in grown.runs
+            for i in run.iterations
         ]
-        if run.stop_reason == "time limit":
+        if any(run.stop_reason == "time limit" for run in grown.runs):
             log.warning("saturation of %s was stopped by time_limit: another run may differ", where)
-        names = {class_of[i]: name for i, name in graph.names.items() if class_of[i] >= 0}
-        return Work(region, part, report, egraph, [class_of[i] for i in graph.outputs], names)
+        return Work(region, part, report, grown)
+
+    def _best(self, grown: Grown) -> Program:
+        return self._extracted(grown, grown.egraph.freeze(grown.roots), 1.0)
+
+    def _extracted(self, grown: Grown, frozen: FrozenEGraph, movement: float) -> Program:
+        """The cheapest program of an e-graph, at some share of the price of data movements."""
+        egraph, start = grown.egraph, grown.start.graph
+        number = {c: k for k, c in enumerate(frozen.class_key)}
+        named = {egraph.find(grown.class_of[i]): name for i, name in start.names.items() if grown.class_of[i] >= 0}
+        names = {number[c]: name for c, name in named.items() if c in number}
+        priced = frozen.with_costs(self._costs(egraph, frozen, movement))
+        found = extract(priced, self.options.extractor, seed=self.options.seed)
+        places: dict[int, int] = {}
+        graph = unload(frozen, found.choice, names, places)
+        reasons = {places[c]: egraph.reason(frozen.node_key[node]) for c, node in found.choice.items()}
+        return Program(graph, found.cost, {i: reason for i, reason in reasons.items() if reason})
 
     def extract(self, mod: IRModule) -> None:
         """Select the programs that are worth pricing.
@@ -191,23 +206,21 @@ class Optimizer:
         its full price give several programs, and pricing after real fusion decides among them.
         """
         for work in self.work:
-            egraph = work.egraph
-            frozen = egraph.freeze(work.roots)
-            names = {egraph.find(c): name for c, name in work.names.items()}
-            names = {index: names[c] for index, c in enumerate(frozen.class_key) if c in names}
+            grown = work.grown
+            frozen = grown.egraph.freeze(grown.roots)
             known: list[tuple[object, ...]] = [_identity(work.graph)]
-            for share in _MOVEMENT_SHARES[: self.options.candidates]:
-                priced = frozen.with_costs(self._costs(egraph, frozen, share))
-                found = extract(priced, self.options.extractor, seed=self.options.seed)
-                graph = unload(frozen, found.choice, names)
-                identity = _identity(graph)
-                if identity in known:
-                    continue
-                known.append(identity)
-                made_by = (egraph.reason(frozen.node_key[node]) for node in found.choice.values())
-                rules = total_counts({rule: 1} for rule in made_by if rule)
-                origin = f"{self.options.extractor}, movement at {share:.0%}"
-                work.candidates.append(Candidate(origin, graph, rules))
+            programs = [
+                (f"{self.options.extractor}, movement at {share:.0%}", self._extracted(grown, frozen, share))
+                for share in _MOVEMENT_SHARES[: self.options.candidates]
+            ]
+            if len(grown.runs) > 1:
+                programs.append(("start of the last e-graph", grown.start))
+            for origin, program in programs:
+                identity = _identity(program.graph)
+                if identity not in known:
+                    known.append(identity)
+                    rules = total_counts({rule: 1} for rule in program.reasons.values())
+                    work.candidates.append(Candidate(origin, program.graph, rules))
 
     def _costs(self, egraph: EGraph, frozen: FrozenEGraph, movement: float) -> list[float]:
         cost = NodeCost(self.machine, fold_limit=self.options.fold_limit, movement=movement)

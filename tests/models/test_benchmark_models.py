@@ -93,7 +93,7 @@ def test_benchmark_names_ten_models() -> None:
     assert set(PUBLISHED) <= set(BENCHMARK)
 
 
-@pytest.mark.parametrize("name", PUBLISHED.keys() - CONVOLUTIONS.keys())
+@pytest.mark.parametrize("name", sorted(PUBLISHED.keys() - CONVOLUTIONS.keys()))
 def test_light_models_are_of_the_published_size(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Only sizes matter here, and VGG-19 has 570 MB of weights to draw.
     module = import_module("examples.models.light")

@@ -12,7 +12,7 @@ from .ilp import searched
 from .lns import improve
 from .prove import MODERATE, Limits, solve, tighten
 
-_ROUNDS = 20
+_ROUNDS = 8
 _PASSES = 2  # a cheaper program rules out more nodes
 _SEARCH, _NEIGHBOURHOODS = 0.4, 0.2  # of what is left of the time limit then
 

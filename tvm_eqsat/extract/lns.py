@@ -21,7 +21,7 @@ from .model import Model
 from .prove import MODERATE, tighten
 
 _ROUNDS = 40
-_REGION = (50, 100, 400)  # nodes: of the smallest region, the first, the largest
+_REGION = (50, 100, 200)  # nodes: of the smallest region, the first, the largest
 _GROWTH = 1.3
 _TREE = 20  # nodes of the branch and bound tree: what takes more is solved in smaller regions
 _SOLVES = 5  # of a region, each with the cycles of the one before forbidden

@@ -65,7 +65,7 @@ class Limits:
 
 #: Limits that count work only, so that the result is the same on every machine: some seconds for 50,000 nodes.
 MODERATE = Limits(
-    landmark_work=4_000_000, coefficients=200_000, relaxations=500_000, programs=100_000, steps=60_000, tree=50
+    landmark_work=2_500_000, coefficients=200_000, relaxations=500_000, programs=100_000, steps=60_000, tree=50
 )
 
 

@@ -11,8 +11,15 @@ from ..graph.tensor_graph import TensorGraph
 from ..rules.analysis import TensorAnalysis
 
 
-def load(graph: TensorGraph) -> tuple[EGraph, list[int]]:
+def load(graph: TensorGraph, reasons: Mapping[int, str] | None = None) -> tuple[EGraph, list[int]]:
     """Build the e-graph of one program.
+
+    Parameters
+    ----------
+    graph : TensorGraph
+        The program.
+    reasons : mapping of int to str, optional
+        For nodes that a rule made, its name.
 
     Returns
     -------
@@ -25,13 +32,19 @@ def load(graph: TensorGraph) -> tuple[EGraph, list[int]]:
     class_of = [-1] * len(graph.nodes)
     for i in graph.live():
         node = graph.nodes[i]
-        class_of[i] = egraph.add(egraph.sym(node.op, node.attrs), [class_of[c] for c in node.inputs])
+        why = egraph.reason_id(reasons[i]) if reasons and i in reasons else 0
+        class_of[i] = egraph.add(egraph.sym(node.op, node.attrs), [class_of[c] for c in node.inputs], why)
         if class_of[i] < 0:
             raise ExtractionError(f"the imported {node.op} node {i} is ill-typed: this is a bug in its table record")
     return egraph, class_of
 
 
-def unload(frozen: FrozenEGraph, choice: Mapping[int, int], names: Mapping[int, str] | None = None) -> TensorGraph:
+def unload(
+    frozen: FrozenEGraph,
+    choice: Mapping[int, int],
+    names: Mapping[int, str] | None = None,
+    places: dict[int, int] | None = None,
+) -> TensorGraph:
     """Read a selection back as a program.
 
     Parameters
@@ -42,6 +55,8 @@ def unload(frozen: FrozenEGraph, choice: Mapping[int, int], names: Mapping[int, 
         For each reached e-class, the chosen e-node.
     names : mapping of int to str, optional
         Readable names of e-classes.
+    places : dict of int to int, optional
+        Receives for each reached e-class its node in the graph.
 
     Returns
     -------
@@ -49,7 +64,7 @@ def unload(frozen: FrozenEGraph, choice: Mapping[int, int], names: Mapping[int, 
         Its outputs are the e-graph's roots, in order.
     """
     graph = TensorGraph()
-    done: dict[int, int] = {}
+    done: dict[int, int] = {} if places is None else places
     stack: list[int] = list(reversed(frozen.roots))
     while stack:
         cls = stack[-1]

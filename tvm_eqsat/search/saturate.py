@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -102,7 +103,12 @@ def _without_collector() -> Iterator[None]:
 
 @_without_collector()
 def saturate(
-    egraph: EGraph, rules: Iterable[Rule], limits: Limits | None = None, *, everywhere: bool = False
+    egraph: EGraph,
+    rules: Iterable[Rule],
+    limits: Limits | None = None,
+    *,
+    everywhere: bool = False,
+    shuffle: random.Random | None = None,
 ) -> Saturation:
     """Grow an e-graph with rules until nothing changes or a limit is reached.
 
@@ -116,6 +122,8 @@ def saturate(
         When to stop.
     everywhere : bool
         Apply rules wherever their laws hold, not only where they can pay: for proofs.
+    shuffle : random.Random, optional
+        Draws in which order rules, and the sites of a rule, have their turns: which of them a limit leaves out.
     """
     limits = limits or Limits()
     run = Saturation()
@@ -146,6 +154,8 @@ def saturate(
             pending |= banned
             if sites:
                 found.append((schedule.rule, sites))
+        if shuffle:
+            found = shuffle.sample([(rule, shuffle.sample(sites, len(sites))) for rule, sites in found], len(found))
         applied, left = _apply(egraph, found, limits.nodes, reached)
         egraph.rebuild()
         run.iterations.append(Iteration(egraph.num_nodes, egraph.num_classes, time.monotonic() - started, applied))
