@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import statistics
 import tempfile
+import weakref
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import tvm_ffi
 from tvm.ir import save_json
 from tvm.ir.utils import derived_object
 from tvm.runtime import Object
 from tvm.s_tir.meta_schedule.builder import BuilderInput, BuilderResult, PyBuilder
 from tvm.s_tir.meta_schedule.runner import EvaluatorConfig, PyRunner, PyRunnerFuture, RunnerInput, RunnerResult
-from tvm.target import Target
 
 from ...errors import MeasurementError
-from .pool import WorkerPool
+from . import host
+from .pool import Request, WorkerPool
+
+# MetaSchedule calls all this through TVM's FFI, which turns exceptions that it doesn't know into RuntimeError.
+tvm_ffi.register_error(MeasurementError.__name__, MeasurementError)
 
 _PREFIX = "tvm-eqsat-engine-"
+_NAME = "candidate.engine"
+_REMEMBERED = 10_000  # measurements that a runner keeps
+
+#: Seven windows of 5 ms: as good as one of 100 ms where nothing else runs, and better where something does.
+DEFAULT_CONFIG = EvaluatorConfig(number=1, repeat=7, min_repeat_ms=5, enable_cpu_cache_flush=False)
 
 
 def engine(
@@ -27,86 +43,159 @@ def engine(
     build_timeout: float = 30.0,
     run_timeout: float = 30.0,
     config: EvaluatorConfig | None = None,
+    memory: int | None = None,
 ) -> tuple[Object, Object]:
     """A builder and the runner that belongs to it, for ``builder=`` and ``runner=`` of MetaSchedule's tuners.
+
+    Their processes end with :meth:`EngineBuilder.close`, or when both are garbage, or with this process.
 
     Parameters
     ----------
     threads : int
         Threads that candidates run with: the target's ``num-cores``.
     workers : int, optional
-        Processes that compile side by side; one for each core by default.
+        Processes that compile side by side; one for each physical core by default.
     build_timeout, run_timeout : float
         Seconds after which a candidate counts as failed.
     config : EvaluatorConfig, optional
-        How often a candidate runs; by default one repeat of at least 40 ms after a warm-up.
+        How candidates are timed: ``repeat`` windows of at least ``number`` runs and ``min_repeat_ms`` each, after a
+        warm-up; of runs that are longer than a window, three may do. :data:`DEFAULT_CONFIG` by default.
+    memory : int, optional
+        Bytes that a worker may allocate; by default its share of three quarters of this machine's memory.
     """
-    pool = WorkerPool(workers or len(os.sched_getaffinity(0)), threads)
-    config = config or EvaluatorConfig(number=1, repeat=1, min_repeat_ms=40, enable_cpu_cache_flush=False)
-    return EngineBuilder(pool, build_timeout), EngineRunner(pool, run_timeout, config)
+    workers = workers or host.physical_cores()
+    pool = WorkerPool(workers, threads, memory or host.memory_share(workers))
+    runner = EngineRunner(pool, build_timeout, run_timeout, config or DEFAULT_CONFIG)
+    return EngineBuilder(pool, build_timeout), runner
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured of one candidate.
+
+    Parameters
+    ----------
+    artifact : str
+        Where the builder had put it.
+    windows : tuple of float
+        Seconds of a run, averaged over each window; empty if it failed.
+    error : str or None
+        What went wrong.
+    """
+
+    artifact: str
+    windows: tuple[float, ...]
+    error: str | None
+
+    @property
+    def median(self) -> float:
+        """Seconds of a run: the median over windows."""
+        return statistics.median(self.windows)
+
+    @property
+    def spread(self) -> float:
+        """How far the slowest and the fastest window are apart, relative to the median."""
+        return (max(self.windows) - min(self.windows)) / self.median
+
+    def middle(self) -> list[float]:
+        """The middle half of the windows, in order.
+
+        MetaSchedule ranks records by the mean of what a runner reports. One window that something else disturbed would
+        spoil that; here it is left out, and so is its counterpart at the fast end.
+        """
+        cut = (len(self.windows) + 1) // 4
+        return sorted(self.windows)[cut : len(self.windows) - cut]
 
 
 @derived_object
 class EngineBuilder(PyBuilder):
-    """Compiles candidates in the pool's workers, which keep them."""
+    """Compiles candidates in the pool's workers, which keep them.
+
+    An artifact is a file with the candidate itself, so that any worker can build it again.
+    """
 
     def __init__(self, pool: WorkerPool, timeout: float) -> None:
         super().__init__()
         self.pool = pool
         self.timeout = timeout
+        self.folder = tempfile.mkdtemp(prefix=_PREFIX)
+        self._finalizer = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
     def build(self, build_inputs: list[BuilderInput]) -> list[BuilderResult]:
-        """Compile candidates side by side; the artifact path says where each one is kept."""
-        jobs = []
-        for number, item in enumerate(build_inputs):
-            worker = number % len(self.pool.workers)
-            self.pool.tokens += 1
-            jobs.append(self.pool.executor.submit(self._one, worker, self.pool.tokens, item))
-        return [job.result() for job in jobs]
+        """Compile candidates side by side."""
+        artifacts: list[str] = []
 
-    def _one(self, worker: int, token: int, item: BuilderInput) -> BuilderResult:
-        target = json.dumps(_target_dict(item.target))
-        ok, answer = self.pool.workers[worker].ask(self.timeout, "build", token, save_json(item.mod), target)
-        if ok:
-            # MetaSchedule removes an artifact's folder once it is measured, so there has to be one.
-            return BuilderResult(os.path.join(tempfile.mkdtemp(prefix=_PREFIX), f"{worker}.{token}"), None)
-        return BuilderResult(None, f"EngineBuilder: {answer}")
+        def save() -> Iterator[str]:
+            for item in build_inputs:
+                artifacts.append(self._save(item))
+                yield artifacts[-1]
+
+        if not self._finalizer.alive:
+            raise MeasurementError("the measuring engine was closed; make another one")
+        with self.pool.lock:
+            self.pool.tidy()
+            errors = self.pool.build(save(), self.timeout)
+        results = []
+        for artifact, error in zip(artifacts, errors, strict=True):
+            if error is None:
+                results.append(BuilderResult(artifact, None))
+            else:
+                shutil.rmtree(os.path.dirname(artifact), ignore_errors=True)
+                results.append(BuilderResult(None, f"EngineBuilder: {error}"))
+        return results
+
+    def close(self) -> None:
+        """End all processes and remove all artifacts; the runner can't be used any more either."""
+        self.pool.close()
+        self._finalizer()
+
+    def _save(self, item: BuilderInput) -> str:
+        # Each in a folder of its own, since MetaSchedule removes that once the candidate is measured.
+        path = Path(tempfile.mkdtemp(dir=self.folder), _NAME)
+        path.write_text(json.dumps([save_json(item.mod), str(item.target)]), encoding="utf-8")
+        return str(path)
 
 
 @derived_object
 class EngineRunner(PyRunner):
-    """Times what :class:`EngineBuilder` compiled, one candidate at a time."""
+    """Times what :class:`EngineBuilder` compiled, one candidate at a time.
 
-    def __init__(self, pool: WorkerPool, timeout: float, config: EvaluatorConfig) -> None:
+    Reports the middle half of the windows: see :meth:`Measurement.middle`.
+
+    Attributes
+    ----------
+    measurements : deque of Measurement
+        The last ones, in order, with all windows.
+    """
+
+    def __init__(self, pool: WorkerPool, build_timeout: float, timeout: float, config: EvaluatorConfig) -> None:
         super().__init__()
         self.pool = pool
+        self.build_timeout = build_timeout
         self.timeout = timeout
         self.config = config
+        self.measurements: deque[Measurement] = deque(maxlen=_REMEMBERED)
 
     def run(self, runner_inputs: list[RunnerInput]) -> list[Any]:
         """Time each candidate alone."""
-        return [_Done(*self._one(item)) for item in runner_inputs]
+        requests = [_request(item) for item in runner_inputs]
+        outcomes = self.pool.time(requests, self.config, self.build_timeout, self.timeout)
+        found = [Measurement(request.artifact, *outcome) for request, outcome in zip(requests, outcomes, strict=True)]
+        self.measurements.extend(found)
+        return [_Done(measurement) for measurement in found]
 
-    def _one(self, item: RunnerInput) -> tuple[list[float] | None, str | None]:
-        folder, name = os.path.split(str(item.artifact_path))
-        if not os.path.basename(folder).startswith(_PREFIX):
-            raise MeasurementError("EngineRunner runs only what EngineBuilder built: pass both to the tuner")
-        worker, token = name.split(".")
-        arguments = [_plain(a.as_json()) for a in item.args_info]
-        ok, answer = self.pool.workers[int(worker)].ask(
-            self.timeout, "time", int(token), arguments, self.config._asdict()
-        )
-        return (answer, None) if ok else (None, f"EngineRunner: {answer}")
+    def close(self) -> None:
+        """End all processes; the builder can't be used any more either."""
+        self.pool.close()
 
 
 @derived_object
 class _Done(PyRunnerFuture):
     """A finished measurement."""
 
-    def __init__(self, seconds: list[float] | None, error: str | None) -> None:
+    def __init__(self, measurement: Measurement) -> None:
         super().__init__()
-        self.seconds = seconds
-        self.error = error
+        self.measurement = measurement
 
     def done(self) -> bool:
         """Always: candidates are timed one after the other."""
@@ -114,11 +203,16 @@ class _Done(PyRunnerFuture):
 
     def result(self) -> RunnerResult:
         """The measured seconds, or what went wrong."""
-        return RunnerResult(self.seconds, self.error)
+        if self.measurement.error is not None:
+            return RunnerResult(None, f"EngineRunner: {self.measurement.error}")
+        return RunnerResult(self.measurement.middle(), None)
 
 
-def _target_dict(target: Target) -> dict[str, Any]:
-    return dict(json.loads(str(target)))
+def _request(item: RunnerInput) -> Request:
+    artifact = str(item.artifact_path)
+    if os.path.basename(artifact) != _NAME:
+        raise MeasurementError("EngineRunner runs only what EngineBuilder built: pass both to the tuner")
+    return Request(artifact, tuple(_plain(info.as_json()) for info in item.args_info))
 
 
 def _plain(info: Any) -> tuple[str, str, tuple[int, ...]]:

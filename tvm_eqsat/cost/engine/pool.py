@@ -1,115 +1,159 @@
-"""The worker processes: started once, restarted when a candidate takes one down."""
+"""Some workers: they build side by side, and time one after the other while no other one does anything.
+
+A build on the next core makes a candidate look slower (shared caches, memory bandwidth, clock frequency), by an amount
+that depends on the candidate. So all of a batch is built before any of it is timed.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
-import sys
 import threading
 import weakref
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from ...errors import MeasurementError
-from . import wire
+from tvm.s_tir.meta_schedule.runner import EvaluatorConfig
 
-_START_SECONDS = 120.0  # importing TVM on a busy machine
+from . import host
+from .process import Innocent, Nursery, Worker
+from .timing import Signature
+from .worker import Settings
+
+_SLOW = 3.0  # times the best of its batch: too slow to be measured with care
+_ATTEMPTS = 3  # at a build, while workers end for reasons of their own
+_GROWTH = 512 << 20  # bytes that a worker may have grown by before a fresh one takes its place
 
 
-class Worker:
-    """One worker process, and the requests to it, one at a time.
+class Request(NamedTuple):
+    """A candidate to time: the file of a built artifact, and its arguments."""
 
-    Parameters
-    ----------
-    threads : int
-        Threads that a candidate runs with.
-    """
+    artifact: str
+    signature: Signature
 
-    def __init__(self, threads: int) -> None:
-        self.threads = threads
-        self.restarts = -1
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
 
-    def ask(self, timeout: float, *request: Any) -> tuple[bool, Any]:
-        """Send a request; returns (True, answer) or (False, what went wrong). Never raises for a bad candidate."""
-        with self._lock:
-            try:
-                process = self._running()
-                wire.send(process.stdin.fileno(), request)  # type: ignore[union-attr]
-                return wire.receive(process.stdout.fileno(), timeout)  # type: ignore[union-attr]
-            except TimeoutError:
-                self._kill()
-                return False, f"timed out after {timeout:g} s"
-            except (EOFError, OSError):
-                code = self._kill()
-                return False, f"the worker process died (exit status {code})"
+class Outcome(NamedTuple):
+    """The seconds of each window, or what went wrong."""
 
-    def stop(self) -> None:
-        """End the process."""
-        with self._lock:
-            self._kill()
-
-    def _running(self) -> subprocess.Popen[bytes]:
-        if self._process is not None and self._process.poll() is None:
-            return self._process
-        self.restarts += 1
-        package_root = str(Path(__file__).resolve().parents[3])
-        env = {
-            **os.environ,
-            "TVM_NUM_THREADS": str(self.threads),
-            "PYTHONPATH": os.pathsep.join([package_root, *filter(None, [os.environ.get("PYTHONPATH")])]),
-        }
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tvm_eqsat.cost.engine.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=env,
-            start_new_session=True,  # Ctrl-C is for the parent: what is being measured is finished
-        )
-        ok, answer = wire.receive(self._process.stdout.fileno(), _START_SECONDS)  # type: ignore[union-attr]
-        if not ok:
-            raise MeasurementError(f"a measuring worker didn't start: {answer}")
-        return self._process
-
-    def _kill(self) -> int | None:
-        process, self._process = self._process, None
-        if process is None:
-            return None
-        process.kill()
-        code = process.wait()
-        for pipe in (process.stdin, process.stdout):
-            with contextlib.suppress(OSError):
-                pipe.close()  # type: ignore[union-attr]
-        return code
+    windows: tuple[float, ...] = ()
+    error: str | None = None
 
 
 class WorkerPool:
-    """Some workers, with a thread each that waits for them.
+    """Worker processes.
 
     Parameters
     ----------
     workers : int
-        Number of processes, which compile side by side. They never time side by side.
+        Number of processes.
     threads : int
-        Threads that a candidate runs with.
+        Threads that a candidate runs with; no more than there are CPUs.
+    memory : int
+        Bytes that each may allocate.
     """
 
-    def __init__(self, workers: int, threads: int) -> None:
-        self.workers = [Worker(threads) for _ in range(workers)]
-        self.executor = ThreadPoolExecutor(workers, thread_name_prefix="tvm-eqsat-engine")
-        self.tokens = 0
-        self._finalizer = weakref.finalize(self, _stop, self.workers, self.executor)
+    def __init__(self, workers: int, threads: int, memory: int) -> None:
+        cpus = host.cpus()
+        self.nursery = Nursery(Settings(cpus, cpus[:threads], memory))
+        self.workers = [Worker(self.nursery) for _ in range(workers)]
+        #: Held while a batch is built, or timed.
+        self.lock = threading.RLock()
+        self._fresh: dict[int, int] = {}
+        self._finalizer = weakref.finalize(self, self.nursery.close)
+
+    @property
+    def restarts(self) -> int:
+        """How many worker processes had to be replaced."""
+        return sum(max(0, worker.restarts) for worker in self.workers)
+
+    def build(self, artifacts: Iterable[str], timeout: float) -> list[str | None]:
+        """Compile candidates, each in the next worker that is free; for each, None or what went wrong."""
+        errors: dict[int, str | None] = {}
+        todo = enumerate(artifacts)
+        taking = threading.Lock()
+
+        def serve(worker: Worker) -> None:
+            while True:
+                with taking:
+                    i, artifact = next(todo, (-1, ""))
+                if i < 0:
+                    return
+                errors[i] = _build(worker, artifact, timeout)
+
+        with self.lock, ThreadPoolExecutor(len(self.workers), "tvm-eqsat-engine") as executor:
+            try:
+                list(executor.map(serve, self.workers))
+            except BaseException:
+                with taking:
+                    todo = enumerate(())
+                self.nursery.interrupt()  # what a thread waits for ends now
+                raise
+        return [errors[i] for i in range(len(errors))]
+
+    def time(
+        self, requests: Sequence[Request], config: EvaluatorConfig, build_timeout: float, timeout: float
+    ) -> list[Outcome]:
+        """Time candidates one by one, those of a worker in a row: its threads spin for a while after each.
+
+        What a worker held when it died is built again before the rest is timed.
+        """
+        outcomes: dict[int, Outcome] = {}
+        best: dict[Signature, float] = {}
+        with self.lock:
+            try:
+                while pending := [i for i in range(len(requests)) if i not in outcomes]:
+                    self._build_missing(pending, requests, outcomes, build_timeout)
+                    for worker in self.workers:
+                        for i in pending:
+                            artifact, signature = requests[i]
+                            if i in outcomes or artifact not in worker.held or not worker.alive():
+                                continue
+                            slow = _SLOW * best.get(signature, float("inf"))
+                            worker.held.discard(artifact)
+                            try:
+                                ok, answer = worker.ask(timeout, "time", artifact, signature, config._asdict(), slow)
+                            except Innocent:
+                                continue
+                            outcomes[i] = Outcome(windows=tuple(answer)) if ok else Outcome(error=answer)
+                            if ok:
+                                best[signature] = min(best.get(signature, float("inf")), *answer)
+            except BaseException:
+                self.nursery.interrupt()
+                raise
+        return [outcomes[i] for i in range(len(requests))]
+
+    def tidy(self) -> None:
+        """Free candidates whose artifact was removed, and replace workers that have grown."""
+        for worker in self.workers:
+            worker.forget([artifact for artifact in worker.held if not os.path.exists(artifact)])
+            if worker.pid is None or worker.held:
+                continue
+            memory = worker.memory()
+            if memory > self._fresh.setdefault(worker.pid, memory) + _GROWTH:
+                worker.stop()
 
     def close(self) -> None:
         """End all processes."""
         self._finalizer()
 
+    def _build_missing(
+        self, pending: Sequence[int], requests: Sequence[Request], outcomes: dict[int, Outcome], timeout: float
+    ) -> None:
+        kept = {artifact for worker in self.workers if worker.alive() for artifact in worker.held}
+        missing = [i for i in pending if requests[i].artifact not in kept]
+        if not missing:
+            return
+        for i, error in zip(missing, self.build([requests[i].artifact for i in missing], timeout), strict=True):
+            if error is not None:
+                outcomes[i] = Outcome(error=error)
 
-def _stop(workers: list[Worker], executor: ThreadPoolExecutor) -> None:
-    for worker in workers:
-        worker.stop()
-    executor.shutdown(wait=False, cancel_futures=True)
+
+def _build(worker: Worker, artifact: str, timeout: float) -> str | None:
+    for _ in range(_ATTEMPTS):
+        with contextlib.suppress(Innocent):
+            ok, answer = worker.ask(timeout, "build", artifact)
+            if ok:
+                worker.held.add(artifact)
+            return None if ok else str(answer)
+    return "worker processes end before they begin to work"

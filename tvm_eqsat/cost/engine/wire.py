@@ -1,4 +1,4 @@
-"""Messages between the engine and its workers: length-prefixed pickles over pipes that nobody else can write to."""
+"""Messages between the engine and its workers: length-prefixed pickles over sockets that nobody else can write to."""
 
 from __future__ import annotations
 
@@ -35,10 +35,17 @@ def receive(fd: int, timeout: float | None = None) -> Any:
     return pickle.loads(_read(fd, size, deadline))
 
 
+def readable(fd: int, timeout: float) -> bool:
+    """Whether something, or the end, arrives within ``timeout`` seconds; what is there already always counts."""
+    poll = select.poll()  # select() refuses numbers above 1023
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(max(0.0, timeout) * 1e3))
+
+
 def _read(fd: int, size: int, deadline: float | None) -> bytes:
     parts = []
     while size:
-        if deadline is not None and not select.select([fd], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        if deadline is not None and not readable(fd, deadline - time.monotonic()):
             raise TimeoutError
         part = os.read(fd, min(size, 1 << 20))
         if not part:

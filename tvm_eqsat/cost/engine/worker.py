@@ -4,65 +4,107 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import resource
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from . import wire
+from .timing import Arguments, Signature, windows
+
+_LONGEST_MESSAGE = 4000  # characters: of a C++ back trace, the beginning and the end
 
 
-def main() -> None:
-    """Serve requests from standard input until it closes."""
-    requests, answers = os.dup(0), os.dup(1)
-    # Whatever a candidate or LLVM prints must not end up between the messages.
-    quiet = os.open(os.devnull, os.O_RDWR)
-    os.dup2(quiet, 0)
-    os.dup2(quiet, 1)
-    compiled: dict[int, Any] = {}
-    handlers: dict[str, Callable[..., Any]] = {"build": _build, "time": _time}
-    wire.send(answers, (True, "ready"))
+@dataclass(frozen=True)
+class Settings:
+    """What all workers of a pool have in common.
+
+    Parameters
+    ----------
+    cpus : list of int
+        Logical CPUs that builds run on.
+    timing_cpus : list of int
+        Those that candidates run on, one for each thread.
+    memory : int
+        Bytes of data that a worker may hold: what allocates more fails.
+    """
+
+    cpus: list[int]
+    timing_cpus: list[int]
+    memory: int
+
+
+class Server:
+    """The requests that a worker answers.
+
+    Parameters
+    ----------
+    settings : Settings
+        CPUs and memory.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.compiled: dict[str, Any] = {}
+        self.arguments = Arguments()
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        # Not RLIMIT_AS: that counts address space which is reserved and never used, too.
+        resource.setrlimit(resource.RLIMIT_DATA, (settings.memory, settings.memory))
+        os.sched_setaffinity(0, settings.cpus)
+
+    def build(self, artifact: str) -> None:
+        """Compile the candidate in a file down to machine code, and keep it."""
+        import tvm
+        from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
+
+        module, target = json.loads(Path(artifact).read_text(encoding="utf-8"))
+        candidate = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(tvm.ir.load_json(module))
+        compiled = tvm.tirx.build(candidate, target=_target(target))
+        compiled["main"]  # generates the machine code: a third of the work, and not to be left for when it is timed
+        self.compiled[artifact] = compiled
+
+    def time(self, artifact: str, signature: Signature, config: dict[str, Any], slow: float) -> list[float]:
+        """Time a candidate that was compiled here, and forget it."""
+        module = self.compiled.pop(artifact)
+        # TVM makes its threads at the first run; they inherit these CPUs, and keep them.
+        os.sched_setaffinity(0, self.settings.timing_cpus)
+        try:
+            return windows(module, self.arguments.of(signature), config, slow)
+        finally:
+            os.sched_setaffinity(0, self.settings.cpus)
+
+    def forget(self, artifacts: Iterable[str]) -> None:
+        """Free candidates that nobody will ask for."""
+        for artifact in artifacts:
+            self.compiled.pop(artifact, None)
+
+
+def serve(channel: int, settings: Settings) -> None:
+    """Answer requests until the other side closes the channel."""
+    server = Server(settings)
     while True:
         try:
-            kind, *arguments = wire.receive(requests)
+            kind, *arguments = wire.receive(channel)
         except EOFError:
             return
+        wire.send(channel, True)  # from here on, the request is to blame for what happens
         try:
-            answer = (True, handlers[kind](compiled, *arguments))
+            answer = (True, getattr(server, kind)(*arguments))
         except Exception as err:
-            answer = (False, f"{type(err).__name__}: {err}")
-        wire.send(answers, answer)
+            answer = (False, _shortened(f"{type(err).__name__}: {err}"))
+        wire.send(channel, answer)
 
 
-def _build(compiled: dict[int, Any], token: int, module: str, target: str) -> None:
-    import tvm
-    from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
-
-    candidate = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(tvm.ir.load_json(module))
-    compiled[token] = tvm.driver.build(candidate, target=tvm.target.Target(json.loads(target)))
-
-
-def _time(compiled: dict[int, Any], token: int, arguments: list[Any], config: dict[str, Any]) -> list[float]:
+@lru_cache(maxsize=8)
+def _target(description: str) -> Any:
     import tvm
 
-    module = compiled.pop(token)
-    device = tvm.cpu()
-    fill = tvm.get_global_func("tvm.contrib.random.random_fill_for_measure")
-    tensors = []
-    for kind, dtype, shape in arguments:
-        if kind != "TENSOR":
-            raise ValueError(f"the candidate has an argument of kind {kind}")
-        tensors.append(tvm.runtime.empty(tuple(shape), dtype, device))
-        fill(tensors[-1])
-    flush = "cache_flush_cpu_non_first_arg" if config["enable_cpu_cache_flush"] else ""
-    evaluator = module.time_evaluator(
-        "main",
-        device,
-        number=config["number"],
-        repeat=config["repeat"],
-        min_repeat_ms=config["min_repeat_ms"],
-        f_preproc=flush,
-    )
-    return [float(seconds) for seconds in evaluator(*tensors).results]
+    return tvm.target.Target(json.loads(description))
 
 
-if __name__ == "__main__":
-    main()
+def _shortened(message: str) -> str:
+    if len(message) <= _LONGEST_MESSAGE:
+        return message
+    return f"{message[: _LONGEST_MESSAGE // 2]}\n...\n{message[-_LONGEST_MESSAGE // 2 :]}"

@@ -1,0 +1,100 @@
+"""How a compiled candidate is timed, inside of a worker."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+_PROBE = 2e-3  # seconds of the first, short window
+
+#: Kind, dtype and shape of each argument.
+Signature = tuple[tuple[str, str, tuple[int, ...]], ...]
+
+
+class Arguments:
+    """Filled tensors, kept as long as candidates ask for the same ones: they belong to one kernel mostly."""
+
+    def __init__(self) -> None:
+        self._signature: Signature | None = None
+        self._tensors: list[Any] = []
+
+    def of(self, signature: Signature) -> list[Any]:
+        """Tensors of random numbers.
+
+        Raises
+        ------
+        ValueError
+            An argument isn't a tensor.
+        """
+        if signature != self._signature:
+            import tvm
+
+            self._signature, self._tensors = None, []  # free the old ones first
+            fill = tvm.get_global_func("tvm.contrib.random.random_fill_for_measure")
+            tensors = []
+            for kind, dtype, shape in signature:
+                if kind != "TENSOR":
+                    raise ValueError(f"the candidate has an argument of kind {kind}")
+                tensors.append(tvm.runtime.empty(shape, dtype, tvm.cpu()))
+                fill(tensors[-1])
+            self._signature, self._tensors = signature, tensors
+        return self._tensors
+
+
+def windows(module: Any, tensors: Sequence[Any], config: dict[str, Any], slow: float) -> list[float]:
+    """Seconds of a run, averaged over each of some windows.
+
+    A warm-up run and a short window come first. They tell how many runs a window of ``min_repeat_ms`` needs, so that
+    none is thrown away for having been too short.
+
+    Parameters
+    ----------
+    module : tvm.runtime.Module
+        Has the function ``main``.
+    tensors : sequence of tvm.runtime.Tensor
+        Its arguments.
+    config : dict
+        The fields of MetaSchedule's ``EvaluatorConfig``.
+    slow : float
+        A candidate that takes longer than these seconds, twice, is out of the running, and timed no further.
+    """
+    if config["enable_cpu_cache_flush"]:
+        return _evaluate(module, tensors, f_preproc="cache_flush_cpu_non_first_arg", **_of(config))
+    run = module["main"]
+    run(*tensors)
+    seconds = _clock(run, tensors)
+    if seconds < _PROBE:
+        (seconds,) = _evaluate(module, tensors, number=math.ceil(_PROBE / seconds), repeat=1)
+    if seconds > slow:
+        again = _clock(run, tensors)
+        if again > slow:  # so it wasn't a disturbance
+            return [seconds, again]
+        seconds = again
+    number = max(config["number"], math.ceil(config["min_repeat_ms"] * 1e-3 / max(seconds, 1e-9)))
+    if number == 1:  # without the evaluator, which would run it once more
+        return [seconds, *(_clock(run, tensors) for _ in range(_repeats(config, seconds) - 1))]
+    return _evaluate(module, tensors, number=number, repeat=config["repeat"])
+
+
+def _repeats(config: dict[str, Any], seconds: float) -> int:
+    """As many windows as asked for; but where one run is longer than a window, only three need be."""
+    budget: float = config["repeat"] * config["min_repeat_ms"] * 1e-3
+    return min(config["repeat"], max(3, math.ceil(budget / seconds))) if budget else config["repeat"]
+
+
+def _of(config: dict[str, Any]) -> dict[str, Any]:
+    return {name: config[name] for name in ("number", "repeat", "min_repeat_ms")}
+
+
+def _evaluate(module: Any, tensors: Sequence[Any], **options: Any) -> list[float]:
+    import tvm
+
+    return [float(seconds) for seconds in module.time_evaluator("main", tvm.cpu(), **options)(*tensors).results]
+
+
+def _clock(run: Callable[..., Any], tensors: Sequence[Any]) -> float:
+    started = time.perf_counter()
+    run(*tensors)
+    return time.perf_counter() - started
