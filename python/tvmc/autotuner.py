@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from tvm.target import Target
 
 from tvm_eqsat.cost.intrinsics import load_intrinsics
 from tvm_eqsat.cost.scheduler import BatchScheduler, Outlook, callbacks
+from tvm_eqsat.cost.store import KernelStore, Settings, copy_records
 from tvm_eqsat.cost.threads import available_cores, use_threads
 from tvm_eqsat.options import EqSatOptions
 from tvm_eqsat.progress import Progress
@@ -173,8 +174,12 @@ def tune_model(
         return {"tasks": [{"name": task.task_name, "weight": int(task.weight)} for task in found]}
     tasks = _static(tasks)
     directory = Path(tuning_records)
-    database = _open_database(directory, prior_records, tvm_target)
     config = ms.runner.EvaluatorConfig(number=number, repeat=repeat, min_repeat_ms=min_repeat_ms)
+    settings = Settings.of(config, num_cores(tvm_target))
+    host = None if rpc is None else ""  # of a remote device nobody knows
+    database = _open_database(
+        directory, prior_records, lambda: KernelStore(directory, tvm_target, settings=settings, host=host)
+    )
     workers = parallel or available_cores()
 
     load_intrinsics()
@@ -285,22 +290,18 @@ def _static(tasks: Sequence[ms.ExtractedTask]) -> list[ms.ExtractedTask]:
     return kept
 
 
-def _open_database(directory: Path, prior: str | Path | None, target: Target) -> ms.database.Database:
-    """The database in ``directory``, made if need be, with the records of ``prior`` added."""
-    earlier = records.read_records(prior, target) if prior is not None else None
+def _open_database(directory: Path, prior: str | Path | None, store: Callable[[], KernelStore]) -> KernelStore:
+    """The database in ``directory``, made if need be, with the records of ``prior`` added.
+
+    A directory with damaged lines is as good as any: they are skipped, and stay as they are.
+    """
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as err:
         raise TVMCException(f"can't write tuning records to '{directory}': {err.strerror}") from err
     if not os.access(directory, os.W_OK):
         raise TVMCException(f"can't write tuning records to '{directory}': permission denied")
-    if (directory / records.RECORDS).is_file() and (found := records.read_records(directory, target)).damaged:
-        raise TVMCException(
-            f"'{directory}' holds {found.damaged} damaged lines, to which nothing can be added; tune into another "
-            f"directory, with --tuning-records '{directory}' to take over the others"
-        )
-    with explained(f"opening the tuning records in '{directory}'"):
-        database = ms.database.JSONDatabase(work_dir=str(directory))
-        if earlier is not None and Path(str(prior)).resolve() != directory.resolve():
-            logger.info("%d earlier records were taken over", records.copy_records(earlier, database))
-    return database
+    if prior is not None and Path(prior).resolve() != directory.resolve():
+        copied = copy_records(records.checked_directory(prior), directory)
+        logger.info("%d earlier records were taken over", copied.records)
+    return store()

@@ -47,12 +47,7 @@ def read_records(directory: str | Path, target: Target) -> Records:
     TVMCException
         There is no such directory, or it isn't a database.
     """
-    directory = Path(directory)
-    if not directory.is_dir():
-        raise TVMCException(f"the tuning records '{directory}' are not a directory; make one with tvmc tune -o")
-    for name in (WORKLOADS, RECORDS):
-        if not (directory / name).is_file():
-            raise TVMCException(f"'{directory}' holds no tuning records: {name} is missing")
+    directory = checked_directory(directory)
     # Records point at lines, so a damaged one keeps its place.
     workloads = [_workload(line) for line in _lines(directory / WORKLOADS)]
     result = Records([w for w in workloads if w is not None], [], workloads.count(None), 0)
@@ -66,6 +61,23 @@ def read_records(directory: str | Path, target: Target) -> Records:
         else:
             result.records.append(record)
     return result
+
+
+def checked_directory(directory: str | Path) -> Path:
+    """The path of a database directory.
+
+    Raises
+    ------
+    TVMCException
+        There is no such directory, or it isn't a database.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise TVMCException(f"the tuning records '{directory}' are not a directory; make one with tvmc tune -o")
+    for name in (WORKLOADS, RECORDS):
+        if not (directory / name).is_file():
+            raise TVMCException(f"'{directory}' holds no tuning records: {name} is missing")
+    return directory
 
 
 def load_database(directory: str | Path, target: Target) -> ms.database.MemoryDatabase:

@@ -74,6 +74,7 @@ def test_failed_candidates_do_not_price(tmp_path):
         "{", "null", "[]", "[0]", "[99, [[], [1.0], {}, []]]", "[0, [[], [1.0]]]",
         '[0, [[], ["1"], {"kind": "llvm"}, []]]',
         '[0, [[], [-1.0], {"kind": "llvm"}, []]]', "\x00", '[true, "x"]', '[0, [[], [1.0], "llvm", []]]',
+        "[" * 100_000, '[0, [[], [1e999], {"kind": "llvm"}, []]]', f'[0, [[], [1{"0" * 400}], {{"kind": "llvm"}}, []]]',
     ],
 )  # fmt: skip
 def test_corrupt_lines_are_skipped_and_counted(tmp_path, line):
@@ -104,6 +105,15 @@ def test_a_corrupt_workload_keeps_the_others_in_place(tmp_path):
     pricer = DatabasePricer(tmp_path, TARGET, MACHINE)
     assert pricer.price(second).seconds == pytest.approx(2e-3 + MACHINE.overhead)
     assert len(pricer) == 1 and pricer.skipped == 1
+
+
+def test_a_workload_that_is_there_twice_counts_once(tmp_path):
+    kernel = record(tmp_path, MATMUL, [[2e-3]])
+    workloads, records = tmp_path / "database_workload.json", tmp_path / "database_tuning_record.json"
+    workloads.write_text(workloads.read_text() * 2)
+    records.write_text(records.read_text() + records.read_text().replace("[0,", "[1,", 1).replace("0.002", "0.001"))
+    pricer = DatabasePricer(tmp_path, TARGET, MACHINE)
+    assert len(pricer) == 1 and pricer.price(kernel).seconds == pytest.approx(1e-3 + MACHINE.overhead)
 
 
 def test_a_directory_without_a_database_is_an_error(tmp_path, monkeypatch):

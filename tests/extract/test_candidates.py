@@ -31,7 +31,7 @@ def test_seed_decides() -> None:
 
 def test_one_is_the_best() -> None:
     frozen = layers(10)
-    assert extract_candidates(frozen, 1) == [extract(frozen)]
+    assert extract_candidates(frozen, 1) == [extract(frozen, "local")]
 
 
 def test_no_more_than_there_are() -> None:

@@ -37,7 +37,7 @@ def test_tuning_records_are_a_metaschedule_database(tuned: Path) -> None:
     assert len(database) == 4
     assert all(float(record.run_secs[0]) < 1 for record in database.get_all_tuning_records())
     assert len((tuned / WORKLOADS).read_text().splitlines()) == 2
-    assert len(list(tuned.iterdir())) == 2
+    assert {WORKLOADS, RECORDS} <= {path.name for path in tuned.iterdir()}
 
 
 def test_compile_uses_them(tuned: Path, mlp: Path, tvmc: Any) -> None:
@@ -111,10 +111,11 @@ def test_damaged_lines_are_skipped_and_kept(tuned: Path, mlp: Path, tvmc: Any) -
     done = tvmc("compile", mlp, "--target", TARGET, "--tuning-records", "records", "--json")
     assert (done.code, done.json["tuned_kernels"]) == (0, 2)
     assert "records: 7 damaged lines were skipped" in done.err
-    done = tvmc("tune", mlp, "-o", "records", "--trials", "1", *FAST)
-    assert done.code == 4
-    assert "7 damaged lines, to which nothing can be added" in done.err
-    assert Path("records", RECORDS).read_text() == damaged
+    done = tvmc("tune", mlp, "-o", "records", "--trials", "2", *FAST)
+    assert done.code == 0
+    assert Path("records", RECORDS).read_text().startswith(damaged + "\n")
+    done = tvmc("compile", mlp, "--target", TARGET, "--tuning-records", "records", "--json")
+    assert (done.code, done.json["tuned_kernels"]) == (0, 2)
 
 
 def test_directories_that_hold_no_records(tmp_path: Path) -> None:
