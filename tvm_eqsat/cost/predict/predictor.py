@@ -1,0 +1,233 @@
+"""The learned pricer: how far from the roofline a tuned kernel ends up.
+
+On an AMD EPYC (Zen 3), one thread of a machine that was busy with other work, 218 kernels of 13 models before and after
+rewriting, best of 8 to 12 random schedules each; every model predicted from the others
+(``examples/benchmarks/predictor.py``):
+
+=====================================  =========  ========
+figure                                 predictor  roofline
+=====================================  =========  ========
+rank correlation (Spearman)            0.958      0.933
+median absolute relative error         33 %       44 %
+within one, two standard deviations    67, 92 %
+=====================================  =========  ========
+
+Two halves of a kernel's own trials disagree by 25 % in their best (median): more trials make better prices. A model of
+which nothing resembles another's, such as nasrnn's products of a vector and a small matrix, is priced worse than by the
+roofline.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from tvm.target import Target
+
+from ...errors import FormatError, OptionError
+from ...files import write_atomically
+from ..features import FEATURES, features
+from ..lower import Kernel
+from ..machine import Machine
+from ..pricer import Price, RooflinePricer
+from ..roofline import seconds as roofline_seconds
+from .ensemble import Ensemble
+from .records import Sample, read_samples
+
+logger = logging.getLogger("tvm_eqsat.cost.predict")
+
+_FORMAT = 1
+#: Kernels below which the roofline is as good a guess as anything that could be learned.
+MINIMUM = 24
+#: Relative standard deviation of measured latencies around the roofline's prices, for the kernels above.
+ROOFLINE_UNCERTAINTY = 0.9
+_COLUMNS = (*FEATURES, "log2_trials")
+#: Seconds below which the time of a kernel is that of calling it.
+_FLOOR = 2e-7
+
+
+class Predictor:
+    """Prices kernels by what was learned from others on the same machine.
+
+    It learns the logarithm of measured latency over roofline time. Until it has learned from enough kernels, its prices
+    are the roofline's, and say so.
+
+    Parameters
+    ----------
+    machine : Machine
+        The figures of the target that kernels were measured on.
+    trials : int
+        Prices are for kernels tuned with so many trials, or as many as the most that was learned from, if that is less.
+
+    Attributes
+    ----------
+    kernels : int
+        How many kernels it has learned from.
+    """
+
+    def __init__(self, machine: Machine, *, trials: int = 64) -> None:
+        if trials < 1:
+            raise OptionError(f"prices for {trials} trials were asked for; the least is 1")
+        self.machine = machine
+        self.trials = trials
+        self.kernels = 0
+        self._ensemble: Ensemble | None = None
+        self._roofline = RooflinePricer(machine)
+        self._answers: dict[tuple[int, int], tuple[float, float]] = {}
+
+    @classmethod
+    def from_records(
+        cls, work_dir: str | Path, target: Target, machine: Machine, *, trials: int = 64, seed: int = 0
+    ) -> Predictor:
+        """Learn from all records of a target in a MetaSchedule database.
+
+        Raises
+        ------
+        OptionError
+            There is no database in that directory.
+        """
+        predictor = cls(machine, trials=trials)
+        predictor.fit_samples(read_samples(work_dir, target), seed=seed)
+        return predictor
+
+    @property
+    def source(self) -> str:
+        """``"predicted"``, or ``"roofline"`` until enough is learned."""
+        return "predicted" if self._ensemble is not None else self._roofline.source
+
+    def price(self, kernel: Kernel) -> Price:
+        """The price of one call; the roofline's for a call of something that isn't TIR."""
+        if self._ensemble is None or kernel.mod is None:
+            return self._roofline.price(kernel)
+        return Price(self._answer(kernel)[0] + self.machine.overhead, self.source)
+
+    def uncertainty(self, kernel: Kernel) -> float:
+        """Standard deviation of the measured latency around the price, relative to it.
+
+        Three things add up: what measurements of known kernels leave unexplained, how much the trees disagree, and how
+        far the kernel is from everything that was learned.
+        """
+        if self._ensemble is None or kernel.mod is None:
+            return ROOFLINE_UNCERTAINTY
+        return self._answer(kernel)[1]
+
+    def fit(
+        self, kernels: Sequence[Kernel], seconds: Sequence[float], trials: Sequence[int] | None = None, *, seed: int = 0
+    ) -> None:
+        """Learn, and forget what was learned before.
+
+        Parameters
+        ----------
+        kernels : sequence of Kernel
+            Kernels that have a ``mod``. A kernel may come several times, with several numbers of trials.
+        seconds : sequence of float
+            The best latency of each, without the overhead of the call.
+        trials : sequence of int, optional
+            The number of trials of which that was the best; :attr:`trials` if not given.
+        seed : int
+            Of the resampling: equal data and seeds give equal predictions.
+
+        Raises
+        ------
+        OptionError
+            The sequences have different lengths, a latency isn't a positive number, or a number of trials isn't.
+        """
+        tried = [self.trials] * len(kernels) if trials is None else list(trials)
+        if not len(kernels) == len(seconds) == len(tried):
+            raise OptionError(f"{len(kernels)} kernels, {len(seconds)} latencies and {len(tried)} numbers of trials")
+        if not all(0 < s < float("inf") for s in seconds) or not all(n >= 1 for n in tried):
+            raise OptionError("latencies must be positive numbers, and numbers of trials 1 or more")
+        hashes = np.array([k.hash for k in kernels], np.uint64)
+        distinct, counts = np.unique(hashes, return_counts=True)
+        self._answers.clear()
+        self._ensemble, self.kernels = None, len(distinct)
+        if self.kernels < MINIMUM:
+            logger.info("%d kernels are too few to learn from: prices are the roofline's", self.kernels)
+            return
+        rows = np.array([self._row(k, n) for k, n in zip(kernels, tried, strict=True)])
+        ratios = np.log([s / self._base(k) for k, s in zip(kernels, seconds, strict=True)])
+        weights = 1 / counts[np.searchsorted(distinct, hashes)]
+        self._ensemble = Ensemble.fit(rows, ratios, hashes, weights, falling=len(FEATURES), seed=seed)
+
+    def fit_samples(self, samples: Sequence[Sample], *, seed: int = 0) -> None:
+        """Learn from each kernel's best latency after all its trials, half of them, a quarter, and so on."""
+        kernels, seconds, trials = [], [], []
+        for sample in samples:
+            n = len(sample.trials)
+            while n and sample.best(n) < float("inf"):
+                kernels.append(sample.kernel)
+                seconds.append(sample.best(n))
+                trials.append(n)
+                n = n // 2 if n >= 8 else 0
+        self.fit(kernels, seconds, trials, seed=seed)
+
+    @property
+    def importance(self) -> dict[str, float]:
+        """Each feature's share in what was learned, the greatest first; empty if nothing was."""
+        if self._ensemble is None:
+            return {}
+        shares = zip(_COLUMNS, self._ensemble.importance.tolist(), strict=True)
+        return dict(sorted(shares, key=lambda item: -item[1]))
+
+    def save(self, path: str | Path) -> None:
+        """Write everything to one JSON file, atomically; each member of the ensemble is xgboost's own JSON."""
+        value = {
+            "format": _FORMAT,
+            "features": _COLUMNS,
+            "machine": asdict(self.machine),
+            "trials": self.trials,
+            "kernels": self.kernels,
+            "ensemble": None if self._ensemble is None else self._ensemble.to_json(),
+        }
+        write_atomically(path, json.dumps(value))
+
+    @classmethod
+    def load(cls, path: str | Path, machine: Machine) -> Predictor:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        FormatError
+            The file isn't a predictor, is damaged, or was written by another version of this package.
+        OptionError
+            There is no such file, or it holds a predictor for another machine.
+        """
+        try:
+            value = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as err:
+            raise OptionError(f"can't read the predictor {path}: {err.strerror}") from err
+        except ValueError as err:
+            raise FormatError(f"{path} is not a predictor, or damaged: {err}; train it again") from err
+        again = "train it again from the tuning records"
+        if not isinstance(value, dict) or value.get("format") != _FORMAT or value.get("features") != list(_COLUMNS):
+            raise FormatError(f"{path} is not a predictor of this version of tvm-eqsat; {again}")
+        if value.get("machine") != asdict(machine):
+            raise OptionError(f"{path} was learned on another machine, or with other figures of this one; {again}")
+        try:
+            found = cls(machine, trials=int(value["trials"]))
+            found.kernels = int(value["kernels"])
+            if value["ensemble"] is not None:
+                found._ensemble = Ensemble.from_json(value["ensemble"], len(_COLUMNS))
+        except (KeyError, TypeError, ValueError) as err:
+            raise FormatError(f"{path} is damaged: {err}; {again}") from err
+        return found
+
+    def _answer(self, kernel: Kernel) -> tuple[float, float]:
+        """Seconds, and their relative standard deviation."""
+        key = kernel.hash, self.trials
+        if (found := self._answers.get(key)) is None:
+            assert self._ensemble is not None
+            mean, deviation = self._ensemble.predict(self._row(kernel, self.trials)[None])
+            found = float(self._base(kernel) * np.exp(mean[0])), float(np.sqrt(np.expm1(deviation[0] ** 2)))
+            self._answers[key] = found
+        return found
+
+    def _row(self, kernel: Kernel, trials: int) -> np.ndarray:
+        return np.append(features(kernel, self.machine), np.float32(np.log2(trials)))
+
+    def _base(self, kernel: Kernel) -> float:
+        return roofline_seconds(self.machine, kernel.work) + _FLOOR
