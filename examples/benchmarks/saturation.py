@@ -38,7 +38,7 @@ from tvm_eqsat.transform import host_target
 NODE_LIMITS = (50_000, 2_000)
 EXTRACTORS = ("tree", "greedy_dag", "local", "lns", "auto")
 ITERATIONS = 30
-RESTARTS = 20
+RESTARTS = 30
 
 
 @dataclass
@@ -200,7 +200,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("models", nargs="*", default=BENCHMARK, metavar="MODEL", help=f"of: {', '.join(MODELS)}")
     parser.add_argument("--nodes", type=int, nargs="+", default=NODE_LIMITS, metavar="N", help="node limits")
     parser.add_argument("--time-limit", type=float, default=20.0, metavar="S", help="for each ILP; default: 20")
-    parser.add_argument("--restarts", type=int, default=RESTARTS, metavar="N", help="the most; default: 20")
+    parser.add_argument("--restarts", type=int, default=RESTARTS, metavar="N", help="the most; default: 30")
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
     args = parser.parse_args(argv)
     for name in args.models:

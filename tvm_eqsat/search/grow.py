@@ -20,8 +20,8 @@ from ..rules.rule import RuleSet
 from .program import load
 from .saturate import Limits, Saturation, saturate
 
-_GAIN = 1e-6  # relative; less isn't worth a new e-graph
-_PATIENCE = 3  # e-graphs in a row that make nothing cheaper
+_GAIN = 1e-9  # relative; less is rounding
+_PATIENCE = 8  # e-graphs in a row that make nothing cheaper
 
 
 class Program(NamedTuple):

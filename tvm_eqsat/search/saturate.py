@@ -23,7 +23,7 @@ from .apply import CompiledRule
 log = logging.getLogger("tvm_eqsat.search")
 
 _FULL = 0.9  # share of the node limit that is enough, once it was hit
-_MATCHES = 4  # of a pattern, for each site that may come of it: a search that finds more is given up
+_MATCHES = 2  # of a pattern, for each site that may come of it: a search that finds more is given up
 _PORTION = 32  # sites that a rule rewrites before it is the next one's turn
 
 _Sites = tuple[CompiledRule, list[Any]]

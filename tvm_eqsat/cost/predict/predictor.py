@@ -12,9 +12,8 @@ median absolute relative error         33 %       44 %
 within one, two standard deviations    67, 92 %
 =====================================  =========  ========
 
-Two halves of a kernel's own trials disagree by 25 % in their best (median): more trials make better prices. A model of
-which nothing resembles another's, such as nasrnn's products of a vector and a small matrix, is priced worse than by the
-roofline.
+Two halves of a kernel's own trials disagree by 25 % in their best (median), so part of the error is in the data. Some
+models were priced worse than by the roofline: nasrnn, bert_tensat, densenet121 and bert_small.
 """
 
 from __future__ import annotations
