@@ -44,6 +44,7 @@ class CompiledRule:
         self._key = _Remembered(self._function(rule.key)) if rule.key else None
         self._shared = [self._slots[v.name] for v in rule.shared]
         self.complete = True  # whether the last search found all matches
+        self._groups = _PerEGraph[dict[Any, dict[int, Match]]](dict)
         self._seen_groups = _PerEGraph[set[Any]](set)
 
     def _function(self, fn: Callable[..., Any]) -> _Function:
@@ -58,8 +59,7 @@ class CompiledRule:
         self, egraph: EGraph, limit: int, only: set[int] | None = None, done: Container[Any] = frozenset()
     ) -> list[Any]:
         """Sites that aren't done and where the guards hold, from at most ``limit`` matches of the pattern."""
-        # A group is new when one member is, so all members are searched; known groups are dropped below.
-        matches = self.matcher.search(egraph, limit, None if self._shared else only)
+        matches = self.matcher.search(egraph, limit, only)
         self.complete = len(matches) < limit
         if not self._shared:
             matches = [m for m in matches if m not in done]
@@ -114,30 +114,44 @@ class CompiledRule:
         return builder.add(pattern.op, attrs, children)
 
     def _group(self, egraph: EGraph, matches: list[Match]) -> list[tuple[Match, ...]]:
-        seen = self._seen_groups.of(egraph)
-        apart = [slot for name, slot in self._slots.items() if name in self._tensors and slot not in self._shared]
-        merged = self._merged_before(egraph, {match[slot] for match in matches for slot in apart})
-        groups: dict[Any, dict[int, Match]] = {}
+        """The groups that some matches make larger or new, with all their members.
+
+        Members from earlier searches are remembered: where an operand that members share became another class, their
+        e-nodes changed, and they come again.
+        """
+        find, groups, seen = egraph.find, self._groups.of(egraph), self._seen_groups.of(egraph)
         keys = self._key.of(egraph, matches) if self._key else repeat(())
+        larger: dict[Any, None] = {}
         for match, extra in zip(matches, keys):  # noqa: B905 - repeat never ends
-            if extra is None or any(match[slot] in merged for slot in apart):
-                continue  # merging what this rule merged would never end
-            key = (tuple([match[s] for s in self._shared]), extra)
-            groups.setdefault(key, {}).setdefault(egraph.find(match[0]), match)
+            if extra is not None:
+                key = (tuple([match[s] for s in self._shared]), extra)
+                groups.setdefault(key, {}).setdefault(find(match[0]), match)
+                larger[key] = None
+        apart = [slot for name, slot in self._slots.items() if name in self._tensors and slot not in self._shared]
+        merged: dict[int, bool] = {}
         found = []
-        for key, members in groups.items():
-            if len(members) < 2:
-                continue
-            identity = (key, tuple(sorted(members)))
-            if identity not in seen:
+        for key in larger:
+            members: dict[int, Match] = {}
+            for root, match in groups[key].items():
+                members.setdefault(find(root), match)
+            groups[key] = members
+            kept = [root for root in sorted(members) if not self._merged(egraph, members[root], apart, merged)]
+            identity = (key, tuple(kept))
+            if len(kept) > 1 and identity not in seen:
                 seen.add(identity)
-                found.append(tuple(members[root] for root in sorted(members)))
+                found.append(tuple([members[root] for root in kept]))
         return found
 
-    def _merged_before(self, egraph: EGraph, classes: set[int]) -> set[int]:
-        """Those of some e-classes that are themselves the work of a merging rule."""
-        name, data, reason, nodes = self.rule.name, egraph.data, egraph.reason, egraph.nodes
-        return {c for c in classes if data(c).merged or reason(nodes(c)[0]) == name}
+    def _merged(self, egraph: EGraph, match: Match, apart: Sequence[int], known: dict[int, bool]) -> bool:
+        """Whether an operand that distinguishes members is itself the work of a merging rule: that would never end."""
+        for slot in apart:
+            c = match[slot]
+            if c not in known:
+                made_by = egraph.reason(egraph.nodes(c)[0])
+                known[c] = egraph.data(c).merged or made_by == self.rule.name
+            if known[c]:
+                return True
+        return False
 
     def _apply_group(self, builder: Builder, members: Sequence[Match]) -> int:
         first = members[0]
