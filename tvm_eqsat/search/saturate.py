@@ -22,7 +22,7 @@ from .apply import CompiledRule
 
 log = logging.getLogger("tvm_eqsat.search")
 
-_FULL = 0.9  # share of the node limit that is enough, once it was hit
+_FULL = 0.8  # share of the node limit that is enough, once it was hit
 _MATCHES = 2  # of a pattern, for each site that may come of it: a search that finds more is given up
 _PORTION = 32  # sites that a rule rewrites before it is the next one's turn
 
