@@ -7,12 +7,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from . import engine, extraction, pass_time
+from . import engine, extraction, pass_time, repeats
 
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "engine": engine.run,
     "extraction": extraction.run,
     "pass_time": pass_time.run,
+    "repeats": repeats.run,
 }
 
 
