@@ -52,13 +52,12 @@ def _version() -> str:
 def _set_verbosity(verbose: int) -> None:
     """Warnings by default, then information, then everything, on stderr. MetaSchedule is told to say less."""
     level = max(logging.DEBUG, logging.WARNING - 10 * verbose)
-    for name, threshold in (
-        ("TVMC", level),
-        ("tvm_eqsat", level),
-        (_META_SCHEDULE, level if verbose else logging.ERROR),
-    ):
+    logging.getLogger(_META_SCHEDULE).setLevel(level if verbose else logging.ERROR)
+    for name in ("TVMC", "tvm_eqsat"):
+        logging.getLogger(name).setLevel(level)
+    # MetaSchedule's own set-up fails over any handler of its logger that it hasn't made: its parent gets ours.
+    for name in ("TVMC", "tvm_eqsat", _META_SCHEDULE.rpartition(".")[0]):
         logger = logging.getLogger(name)
-        logger.setLevel(threshold)
         for handler in [handler for handler in logger.handlers if handler.get_name() == "tvmc"]:
             logger.removeHandler(handler)
         handler = logging.StreamHandler()

@@ -106,5 +106,5 @@ def tvmc(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
         return Outcome(code, *capfd.readouterr())
 
     yield call
-    for name in ("TVMC", "tvm_eqsat", "tvm.s_tir.meta_schedule"):
+    for name in ("TVMC", "tvm_eqsat", "tvm.s_tir"):
         logging.getLogger(name).handlers.clear()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import tvm
+from tvm.s_tir.meta_schedule.logging import get_loggers_from_work_dir
 
 import tvm_eqsat
 from tvmc.legacy import REFUSED
@@ -63,3 +64,9 @@ def test_as_a_module() -> None:
     assert done.returncode == 4
     assert done.stderr == "Error: File missing.so does not exist.\n"
     assert json.loads(done.stdout)["exit_code"] == 4
+
+
+def test_meta_schedule_can_still_set_up_its_logging(tvmc: Any, tmp_path: Path) -> None:
+    tvmc("run", "nothing.so")
+    get_loggers_from_work_dir(str(tmp_path), ["kernel"])  # every tuning by TVM's own functions begins with it
+    assert (tmp_path / "logs").is_dir()
