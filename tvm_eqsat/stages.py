@@ -12,10 +12,9 @@ from tvm import IRModule
 from tvm.target import Target
 
 from .cost.machine import Machine
-from .cost.node_cost import NodeCost
+from .cost.node_cost import NodeCost, priced
 from .cost.pricer import KernelPricer
 from .cost.pricing import price_module
-from .egraph.egraph import EGraph
 from .egraph.frozen import FrozenEGraph
 from .extract import extract
 from .graph.module import ModuleRegions, read_module
@@ -108,6 +107,7 @@ class Optimizer:
         self.pricer = pricer
         self.report = Report()
         self.sources: set[str] = set()  # of prices
+        self._node_costs: dict[float, NodeCost] = {}
         self.module = ModuleRegions(IRModule({}))
         self.splits: list[Split] = []
         self.work: list[Work] = []  # for each part of each split, in order
@@ -192,8 +192,8 @@ class Optimizer:
         number = {c: k for k, c in enumerate(frozen.class_key)}
         named = {egraph.find(grown.class_of[i]): name for i, name in start.names.items() if grown.class_of[i] >= 0}
         names = {number[c]: name for c, name in named.items() if c in number}
-        priced = frozen.with_costs(self._costs(egraph, frozen, movement))
-        found = extract(priced, self.options.extractor, seed=self.options.seed)
+        costs = priced(egraph, frozen, self._node_cost(movement))
+        found = extract(costs, self.options.extractor, seed=self.options.seed)
         places: dict[int, int] = {}
         graph = unload(frozen, found.choice, names, places)
         reasons = {places[c]: egraph.reason(frozen.node_key[node]) for c, node in found.choice.items()}
@@ -222,15 +222,11 @@ class Optimizer:
                     rules = total_counts({rule: 1} for rule in program.reasons.values())
                     work.candidates.append(Candidate(origin, program.graph, rules))
 
-    def _costs(self, egraph: EGraph, frozen: FrozenEGraph, movement: float) -> list[float]:
-        cost = NodeCost(self.machine, fold_limit=self.options.fold_limit, movement=movement)
-        data = [egraph.data(c) for c in frozen.class_key]
-        return [
-            cost(op, attrs, [data[c] for c in children], data[cls])
-            for op, attrs, children, cls in zip(
-                frozen.node_op, frozen.node_attrs, frozen.node_children, frozen.node_class, strict=True
-            )
-        ]
+    def _node_cost(self, movement: float) -> NodeCost:
+        """Prices of e-nodes at some share of a data movement's; each is remembered for all programs."""
+        if movement not in self._node_costs:
+            self._node_costs[movement] = NodeCost(self.machine, fold_limit=self.options.fold_limit, movement=movement)
+        return self._node_costs[movement]
 
     def emit(self, mod: IRModule) -> IRModule:
         """Price the candidates after TVM's real fusion, and put the best one of each program in place."""

@@ -7,16 +7,15 @@ import logging
 from typing import Any
 
 import tvm
-import tvm_ffi
 from tvm import IRModule
 from tvm.target import Target
 
-from . import errors
 from .cost.machine import machine_for
 from .cost.pricer import KernelPricer
 from .cost.pricing import pricer_for
 from .cost.threads import available_cores
 from .errors import OptionError, VerificationError
+from .ffi_errors import register_errors
 from .install import check_installation
 from .options import EqSatOptions
 from .rules import ALL, RuleSet
@@ -25,10 +24,7 @@ from .stages import Optimizer
 
 log = logging.getLogger("tvm_eqsat")
 
-# A pass is called through TVM's FFI, which turns exceptions that it doesn't know into RuntimeError.
-_ERRORS: list[type] = [errors.EqSatError, *errors.EqSatError.__subclasses__()]
-for _error in _ERRORS:
-    tvm_ffi.register_error(_error.__name__, _error)
+register_errors()
 
 
 @tvm.transform.module_pass(opt_level=0, name="EqSatOptimize")

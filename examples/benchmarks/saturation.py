@@ -22,9 +22,7 @@ from tvm.relax.frontend.onnx import from_onnx
 
 from examples.models import BENCHMARK, MODELS, build
 from tvm_eqsat.cost.machine import machine_for
-from tvm_eqsat.cost.node_cost import NodeCost
-from tvm_eqsat.egraph.egraph import EGraph
-from tvm_eqsat.egraph.frozen import FrozenEGraph
+from tvm_eqsat.cost.node_cost import NodeCost, priced
 from tvm_eqsat.extract import extract
 from tvm_eqsat.graph.module import read_module
 from tvm_eqsat.graph.tensor_graph import TensorGraph
@@ -81,13 +79,6 @@ class Figures:
     extraction_s: dict[str, float] = field(default_factory=dict)
 
 
-def with_prices(egraph: EGraph, frozen: FrozenEGraph, price: NodeCost) -> FrozenEGraph:
-    """The frozen e-graph with the price of every e-node, in seconds."""
-    data = [egraph.data(c) for c in frozen.class_key]
-    nodes = zip(frozen.node_op, frozen.node_attrs, frozen.node_children, frozen.node_class, strict=True)
-    return frozen.with_costs([price(op, attrs, [data[k] for k in kids], data[c]) for op, attrs, kids, c in nodes])
-
-
 def measure(
     graph: TensorGraph,
     price: NodeCost,
@@ -99,13 +90,13 @@ def measure(
     """Saturate one program and extract from it with every extractor."""
 
     def best(grown: Grown) -> Program:
-        frozen = with_prices(grown.egraph, grown.egraph.freeze(grown.roots), price)
+        frozen = priced(grown.egraph, grown.egraph.freeze(grown.roots), price)
         found = extract(frozen, "local")
         return Program(unload(frozen, found.choice), found.cost)
 
     egraph, class_of = load(graph)
     roots = [class_of[i] for i in graph.outputs]
-    original = extract(with_prices(egraph, egraph.freeze(roots), price), "tree").cost
+    original = extract(priced(egraph, egraph.freeze(roots), price), "tree").cost
     gc.collect()
     started = time.perf_counter()
     grown = grow(graph, ALL, Limits(nodes=limit, iterations=ITERATIONS), best, restarts=restarts)
@@ -122,7 +113,7 @@ def measure(
         sequential_ms=sequential[0] * 1e3,
         sequential_s=sequential[1],
     )
-    frozen = with_prices(grown.egraph, grown.egraph.freeze(grown.roots), price)
+    frozen = priced(grown.egraph, grown.egraph.freeze(grown.roots), price)
     bounds = []
     for name in (*EXTRACTORS, "ilp"):
         started = time.perf_counter()

@@ -17,12 +17,12 @@ from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target
 from tvm.target.codegen import llvm_get_system_triple
 
+from tvm_eqsat.cost.store.format import RECORDS, WORKLOADS
+
 from .errors import TVMCException
 
 logger = logging.getLogger("TVMC")
 
-WORKLOADS = "database_workload.json"
-RECORDS = "database_tuning_record.json"
 
 _FAILED = 1e9  # seconds; MetaSchedule writes 1e10 for a kernel that couldn't be built or run
 

@@ -9,46 +9,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.graphs import apply, tensor
 from tvm_eqsat.graph.ops import OPERATORS
 from tvm_eqsat.graph.repeats import Split
 from tvm_eqsat.graph.tensor_graph import Constant, TensorGraph
-from tvm_eqsat.graph.types import Symbol, TensorType
+from tvm_eqsat.graph.types import Symbol
 
 WIDTH = 4
 
 
-def _apply(graph: TensorGraph, op: str, *inputs: int, **attrs: Any) -> int:
-    return graph.add(op, inputs, OPERATORS[op].make_attrs(**attrs))
-
-
-def _input(graph: TensorGraph, *shape: Any) -> int:
-    index = sum(node.op == "input" for node in graph.nodes)
-    return _apply(graph, "input", index=index, type=TensorType(shape, "float64"))
-
-
 def _weight(graph: TensorGraph, rng: np.random.Generator) -> int:
-    return _apply(graph, "constant", value=Constant(rng.standard_normal((WIDTH, WIDTH * 4))))
+    return apply(graph, "constant", value=Constant(rng.standard_normal((WIDTH, WIDTH * 4))))
 
 
 def _layer(graph: TensorGraph, x: int, rng: np.random.Generator, activation: str = "tanh") -> int:
     """A residual block of nine operators with two weights; 0.5 is the same in all."""
-    half = _apply(graph, "constant", value=Constant(np.array(0.5)))
-    up = _apply(graph, "matmul", x, _weight(graph, rng))
-    wide = _apply(graph, activation, _apply(graph, "multiply", up, half))
-    narrow = _apply(graph, "permute_dims", _weight(graph, rng), axes=(1, 0))  # of a weight: no part of the block
-    y = _apply(graph, "matmul", _apply(graph, "sigmoid", wide), narrow)
-    y = _apply(graph, "negative", _apply(graph, "relu", y))
-    return _apply(graph, "relu", _apply(graph, "add", x, y))
+    half = apply(graph, "constant", value=Constant(np.array(0.5)))
+    up = apply(graph, "matmul", x, _weight(graph, rng))
+    wide = apply(graph, activation, apply(graph, "multiply", up, half))
+    narrow = apply(graph, "permute_dims", _weight(graph, rng), axes=(1, 0))  # of a weight: no part of the block
+    y = apply(graph, "matmul", apply(graph, "sigmoid", wide), narrow)
+    y = apply(graph, "negative", apply(graph, "relu", y))
+    return apply(graph, "relu", apply(graph, "add", x, y))
 
 
 def _network(layers: int, *, rng: np.random.Generator, odd: int = -1, taps: tuple[int, ...] = ()) -> TensorGraph:
     graph = TensorGraph()
-    x = _apply(graph, "exp", _input(graph, 3, WIDTH))
+    x = apply(graph, "exp", tensor(graph, 3, WIDTH))
     for number in range(layers):
         x = _layer(graph, x, rng, "abs" if number == odd else "tanh")
         if number in taps:
             graph.outputs.append(x)
-    graph.outputs.append(_apply(graph, "sqrt", _apply(graph, "square", x)))
+    graph.outputs.append(apply(graph, "sqrt", apply(graph, "square", x)))
     return graph
 
 
@@ -111,8 +103,8 @@ def test_a_replaced_part_is_replaced_everywhere() -> None:
     graphs = [part.graph for part in split.parts]
     number = max(range(len(graphs)), key=lambda k: len(split.parts[k].places))
     other = TensorGraph()
-    x = _apply(other, "input", **graphs[number].nodes[0].attrs._asdict())  # type: ignore[attr-defined]
-    other.outputs = [_apply(other, "sin", x)]
+    x = apply(other, "input", **graphs[number].nodes[0].attrs._asdict())  # type: ignore[attr-defined]
+    other.outputs = [apply(other, "sin", x)]
     graphs[number] = other
     joined = split.join(graphs)
     assert sum(joined.nodes[i].op == "sin" for i in joined.live()) == 4
@@ -122,9 +114,9 @@ def test_a_replaced_part_is_replaced_everywhere() -> None:
 def test_nothing_is_cut_where_two_tensors_pass() -> None:
     rng = np.random.default_rng(0)
     graph = TensorGraph()
-    x, y = _input(graph, 3, WIDTH), _input(graph, 3, WIDTH)
+    x, y = tensor(graph, 3, WIDTH), tensor(graph, 3, WIDTH)
     for _ in range(6):
-        x, y = _apply(graph, "tanh", _layer(graph, _apply(graph, "subtract", x, y), rng)), x
+        x, y = apply(graph, "tanh", _layer(graph, apply(graph, "subtract", x, y), rng)), x
     graph.outputs = [x, y]
     assert [part.graph for part in Split(graph).parts] == [graph]
 
@@ -132,10 +124,10 @@ def test_nothing_is_cut_where_two_tensors_pass() -> None:
 def test_a_tensor_from_before_the_run_may_reach_all_blocks() -> None:
     rng = np.random.default_rng(0)
     graph = TensorGraph()
-    x = _input(graph, 3, WIDTH)
-    mask = _apply(graph, "sigmoid", x)
+    x = tensor(graph, 3, WIDTH)
+    mask = apply(graph, "sigmoid", x)
     for _ in range(5):
-        x = _apply(graph, "multiply", _layer(graph, x, rng), mask)
+        x = apply(graph, "multiply", _layer(graph, x, rng), mask)
     graph.outputs = [x]
     split = Split(graph)
     assert _copies(split)[-1] >= 4  # the first may be left out
@@ -148,7 +140,7 @@ def test_symbolic_shapes_leave_the_program_whole() -> None:
 
     rng = np.random.default_rng(0)
     graph = TensorGraph()
-    x = _input(graph, Symbol(Var()), WIDTH)
+    x = tensor(graph, Symbol(Var()), WIDTH)
     for _ in range(5):
         x = _layer(graph, x, rng)
     graph.outputs = [x]
@@ -159,8 +151,8 @@ def test_symbolic_shapes_leave_the_program_whole() -> None:
 def test_random_blocks_join_as_they_were(seed: int, copies: int, size: int) -> None:
     """Blocks that use weights, small constants, earlier results and values from before the run, at random."""
     graph, rng = TensorGraph(), np.random.default_rng(seed)
-    outside = [_input(graph, 3, WIDTH)]
-    outside.append(_apply(graph, "sigmoid", outside[0]))
+    outside = [tensor(graph, 3, WIDTH)]
+    outside.append(apply(graph, "sigmoid", outside[0]))
     x = outside[0]
     for _ in range(copies):
         draw = np.random.default_rng(seed + 1)  # the same structure in each copy
@@ -170,15 +162,15 @@ def test_random_blocks_join_as_they_were(seed: int, copies: int, size: int) -> N
             a, b = (values[k] for k in draw.integers(0, len(values), 2))
             kind = draw.integers(0, 4)
             if kind == 0:
-                weight = _apply(graph, "constant", value=Constant(rng.standard_normal((WIDTH, WIDTH)) / 4))
-                inside.append(_apply(graph, "matmul", a, weight))
+                weight = apply(graph, "constant", value=Constant(rng.standard_normal((WIDTH, WIDTH)) / 4))
+                inside.append(apply(graph, "matmul", a, weight))
             elif kind == 1:
-                inside.append(_apply(graph, "add", a, _apply(graph, "constant", value=Constant(rng.random((1, 1))))))
+                inside.append(apply(graph, "add", a, apply(graph, "constant", value=Constant(rng.random((1, 1))))))
             elif kind == 2:
-                inside.append(_apply(graph, "tanh", a))
+                inside.append(apply(graph, "tanh", a))
             else:
-                inside.append(_apply(graph, "multiply", a, b))
-        x = _apply(graph, "add", inside[-1], inside[0])
+                inside.append(apply(graph, "multiply", a, b))
+        x = apply(graph, "add", inside[-1], inside[0])
     graph.outputs = [x]
     _check_join(Split(graph))
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.graphs import apply, tensor
 from tvm_eqsat.egraph.frozen import FrozenEGraph
 from tvm_eqsat.extract import extract
-from tvm_eqsat.graph.ops import OPERATORS
 from tvm_eqsat.graph.tensor_graph import TensorGraph
-from tvm_eqsat.graph.types import TensorType
 from tvm_eqsat.rules import Rule, RuleSet, op, tensors
 from tvm_eqsat.search.grow import Grown, Program, grow
 from tvm_eqsat.search.program import unload
@@ -25,10 +24,10 @@ SEED = 1  # of six, one draws the useless rule first every time
 
 def _chain(length: int) -> TensorGraph:
     graph = TensorGraph()
-    i = graph.add("input", (), OPERATORS["input"].make_attrs(index=0, type=TensorType((2,), "float32")))
+    i = tensor(graph, 2)
     graph.names[i] = "x"
     for _ in range(length):
-        i = graph.add("exp", (i,), OPERATORS["exp"].make_attrs())
+        i = apply(graph, "exp", i)
     graph.names[i] = "y"
     graph.outputs = [i]
     return graph

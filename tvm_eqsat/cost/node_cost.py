@@ -20,6 +20,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from ..egraph.egraph import EGraph
+from ..egraph.frozen import FrozenEGraph
 from ..graph.operator import OPERATORS, Fusion
 from ..graph.types import TensorType, ValueType
 from .machine import Machine
@@ -117,3 +119,20 @@ class NodeCost:
             dtype=out.dtype,
         )
         return seconds(self.machine, work) + _VIEW
+
+
+def priced(egraph: EGraph, frozen: FrozenEGraph, cost: NodeCost) -> FrozenEGraph:
+    """A frozen e-graph with the price of every e-node.
+
+    Parameters
+    ----------
+    egraph : EGraph
+        Where it was frozen, not changed since; it has the facts of the e-classes.
+    frozen : FrozenEGraph
+        The e-graph.
+    cost : NodeCost
+        The prices, in seconds.
+    """
+    data = [egraph.data(c) for c in frozen.class_key]
+    nodes = zip(frozen.node_op, frozen.node_attrs, frozen.node_children, frozen.node_class, strict=True)
+    return frozen.with_costs([cost(op, attrs, [data[k] for k in kids], data[c]) for op, attrs, kids, c in nodes])

@@ -81,19 +81,11 @@ class EGraph(Tables):
         self._parents.append(NO_PARENTS)
         self._own.append(0)
         self._data.append(datum)
-        op = self.symbols.ops[node[0]]
-        if op in self._by_op:
-            self._by_op[op].append(new)
-        else:
-            self._by_op[op] = [new]
+        self._by_op.setdefault(self.symbols.ops[node[0]], []).append(new)
         self._log.append(new)
         self._num_classes += 1
-        parents, own = self._parents, self._own
-        for c in node[1:] if len(node) < 3 else dict.fromkeys(node[1:]):
-            if not own[c]:
-                parents[c] = parents[c].copy()
-                own[c] = 1
-            parents[c].append(new)
+        for c in dict.fromkeys(node[1:]):
+            self._own_parents(c).append(new)
         return new
 
     def union(self, a: int, b: int, why: int = 0) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,10 +37,7 @@ class Fresh(set[int]):
     def with_op(self, op: str) -> list[int]:
         """Those of an operator, oldest first."""
         if self._of_op is None:
-            node, ops = self._eg._node, self._eg.ops
-            self._of_op = {}
-            for i in sorted(self):
-                self._of_op.setdefault(ops[node[i][0]], []).append(i)  # type: ignore[index]
+            self._of_op = _by_op(self._eg, self)
         return self._of_op.get(op, [])
 
     def of_class(self) -> dict[int, list[int]]:
@@ -66,17 +63,23 @@ class Touched(set[int]):
         super().__init__(classes)
         self._eg = eg
         self.fresh = fresh
-        self._index: dict[str, list[int]] | None = None
+        self._of_op: dict[str, list[int]] | None = None
 
     def with_op(self, op: str) -> list[int]:
         """Ids of the nodes of an operator in these classes, oldest first."""
-        if self._index is None:
-            node, ids, ops = self._eg._node, self._eg._ids, self._eg.ops
-            index: dict[str, list[int]] = {}
-            for i in sorted([i for c in self for i in ids[c]]):
-                index.setdefault(ops[node[i][0]], []).append(i)  # type: ignore[index]
-            self._index = index
-        return self._index.get(op, [])
+        if self._of_op is None:
+            ids = self._eg._ids
+            self._of_op = _by_op(self._eg, [i for c in self for i in ids[c]])
+        return self._of_op.get(op, [])
+
+
+def _by_op(eg: Tables, nodes: Iterable[int]) -> dict[str, list[int]]:
+    """Ids of some live nodes by operator, oldest first."""
+    node, ops = eg._node, eg.ops
+    found: dict[str, list[int]] = {}
+    for i in sorted(nodes):
+        found.setdefault(ops[node[i][0]], []).append(i)  # type: ignore[index]
+    return found
 
 
 class Tables:

@@ -80,10 +80,8 @@ class Split:
         self.whole = graph
         self._order: list[tuple[int, int]] = []  # part and place, in program order
         self.parts: list[Part] = []
-        cuts = _Cutter(graph)
-        runs = cuts.runs() if reuse else []
-        if runs:
-            self.parts, self._order = cuts.parts(runs)
+        if reuse:
+            self.parts, self._order = _Cutter(graph).parts()
         passing = {i for part in self.parts for place in part.places for i in place.inputs}
         if len(self.parts) == len(self._order) or not all(_is_static(graph.nodes[i]) for i in passing):
             self.parts = [Part(graph, [])]  # nothing repeats, or something else than tensors of known shape passes
@@ -134,16 +132,11 @@ def _is_static(node: Node) -> bool:
 
 def _append(joined: TensorGraph, graph: TensorGraph, inputs: Sequence[int]) -> list[int]:
     """Add a part's program for the given inputs; returns its outputs."""
-    found: dict[int, int] = {}
-    for i in graph.live():
-        node = graph.nodes[i]
-        if node.op == "input":
-            attrs: Any = node.attrs
-            found[i] = inputs[attrs.index]
-        else:
-            found[i] = joined.add(node.op, [found[k] for k in node.inputs], node.attrs)
-            if i in graph.names:
-                joined.names.setdefault(found[i], graph.names[i])
+    leaves: list[tuple[int, Any]] = [(i, node.attrs) for i, node in enumerate(graph.nodes) if node.op == "input"]
+    found = joined.include(graph, {i: inputs[attrs.index] for i, attrs in leaves})
+    for i, new in found.items():
+        if i in graph.names and graph.nodes[i].op != "input":
+            joined.names.setdefault(new, graph.names[i])
     return [found[i] for i in graph.outputs]
 
 
@@ -256,8 +249,11 @@ class _Cutter:
 
     # ** cutting
 
-    def parts(self, runs: Sequence[_Run]) -> tuple[list[Part], list[tuple[int, int]]]:
-        """The distinct parts, and (part, place) in program order."""
+    def parts(self) -> tuple[list[Part], list[tuple[int, int]]]:
+        """The distinct parts, and (part, place) in program order; none if no block repeats."""
+        runs = self.runs()
+        if not runs:
+            return [], []
         small = fold_constants(self.graph, _SMALL)
         stretches = []
         at = 0

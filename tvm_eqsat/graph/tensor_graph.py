@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -117,6 +117,27 @@ class TensorGraph:
             found = self._memo[key] = len(self.nodes)
             self.nodes.append(Node(op, attrs, key[2], out))
         return found
+
+    def include(self, other: TensorGraph, given: Mapping[int, int]) -> dict[int, int]:
+        """Add another program.
+
+        Parameters
+        ----------
+        other : TensorGraph
+            The program; what its outputs need is added.
+        given : mapping of int to int
+            For nodes of the other program that aren't added, the node that takes their place.
+
+        Returns
+        -------
+        dict of int to int
+            For each node of the other program that its outputs need, the node here.
+        """
+        place: dict[int, int] = {}
+        for i in other.live():
+            node = other.nodes[i]
+            place[i] = given[i] if i in given else self.add(node.op, [place[k] for k in node.inputs], node.attrs)
+        return place
 
     def live(self) -> list[int]:
         """Nodes that the outputs depend on, in topological order."""

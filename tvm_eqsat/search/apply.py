@@ -28,7 +28,8 @@ class CompiledRule:
         Apply it wherever its law holds, for proofs. Otherwise only where it can pay: computations on constants and
         weights alone, which cost nothing, are then left to the rules that simplify.
 
-    A *site* is what is rewritten at once: one match, or for a k-way rule a tuple of matches.
+    A *site* is what is rewritten at once: one match, or for a k-way rule a tuple of matches. A k-way rule remembers the
+    members that it has found: after :meth:`EGraph.restore <tvm_eqsat.egraph.egraph.EGraph.restore>`, make a new one.
     """
 
     def __init__(self, rule: Rule, *, everywhere: bool = False) -> None:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tvm_ffi
 from tvm.ir import save_json
 from tvm.ir.utils import derived_object
 from tvm.runtime import Object
@@ -22,11 +21,11 @@ from tvm.s_tir.meta_schedule.builder import BuilderInput, BuilderResult, PyBuild
 from tvm.s_tir.meta_schedule.runner import EvaluatorConfig, PyRunner, PyRunnerFuture, RunnerInput, RunnerResult
 
 from ...errors import MeasurementError
+from ...ffi_errors import register_errors
 from . import host
 from .pool import Request, WorkerPool
 
-# MetaSchedule calls all this through TVM's FFI, which turns exceptions that it doesn't know into RuntimeError.
-tvm_ffi.register_error(MeasurementError.__name__, MeasurementError)
+register_errors()
 
 _PREFIX = "tvm-eqsat-engine-"
 _NAME = "candidate.engine"

@@ -16,7 +16,8 @@ from tvm.ir.utils import derived_object
 from tvm.s_tir.meta_schedule.database import PyDatabase, TuningRecord, Workload
 from tvm.target import Target
 
-from ...errors import MeasurementError, OptionError
+from ...errors import OptionError
+from ...ffi_errors import register_errors
 from . import format as fmt
 from .conditions import Provenance, Settings, target_identity, this_host, this_version
 from .index import Entry, Index, Measured
@@ -25,9 +26,7 @@ from .load import load_record, load_workload
 
 logger = logging.getLogger("tvm_eqsat.cost.store")
 
-# MetaSchedule calls a store through TVM's FFI, which turns exceptions that it doesn't know into RuntimeError.
-for _error in (MeasurementError, OptionError):  # the engine registers the first one too
-    tvm_ffi.register_error(_error.__name__, _error)
+register_errors()
 
 
 @derived_object

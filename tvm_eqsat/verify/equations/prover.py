@@ -60,16 +60,11 @@ def prove(graph: TensorGraph) -> Proof | None:
 
 def _folded(graph: TensorGraph) -> TensorGraph:
     """The same graph with what constants alone decide computed."""
-    values = fold_constants(graph, _LARGEST_CONSTANT)
+    values = fold_constants(graph, _LARGEST_CONSTANT).items()
     folded = TensorGraph()
-    new: dict[int, int] = {}
-    for i in graph.live():
-        node = graph.nodes[i]
-        if i in values:
-            new[i] = folded.add("constant", (), OPERATORS["constant"].make_attrs(value=values[i]))
-        else:
-            new[i] = folded.add(node.op, [new[c] for c in node.inputs], node.attrs)
-    folded.outputs = [new[i] for i in graph.outputs]
+    constants = {i: folded.add("constant", (), OPERATORS["constant"].make_attrs(value=value)) for i, value in values}
+    place = folded.include(graph, constants)
+    folded.outputs = [place[i] for i in graph.outputs]
     return folded
 
 
