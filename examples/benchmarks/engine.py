@@ -24,7 +24,7 @@ from examples.models import build
 from tvm_eqsat.egraph.egraph import EGraph
 from tvm_eqsat.egraph.matcher import compile_join
 from tvm_eqsat.graph.module import read_module
-from tvm_eqsat.rules import ALL, Term, op, tensors
+from tvm_eqsat.rules import ALL, op, tensors
 from tvm_eqsat.rules.dsl import Builder
 from tvm_eqsat.rules.lib import slices
 from tvm_eqsat.search.program import load
@@ -38,7 +38,7 @@ def merge_pairs(egraph: EGraph, limit: int) -> None:
     slot = {name: i for i, name in enumerate(pairs.variables, start=1)}
     builder = Builder(egraph, egraph.reason_id("merge-pairs"))
     for match in pairs.search(egraph, limit):
-        shared, first, second = (Term(builder, match[slot[name]]) for name in "xvw")
+        shared, first, second = (builder.given(match[slot[name]]) for name in "xvw")
         same = first.rank == second.rank and first.shape[:-1] == second.shape[:-1]
         if not (same and first.const and second.const):
             continue

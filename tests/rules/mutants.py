@@ -42,8 +42,8 @@ _OTHER = {
 }  # fmt: skip
 _COMMUTE = {"add", "multiply", "maximum", "minimum"}
 
-Node = tuple[str, tuple[Any, ...], list[int]]
-Change = Callable[[Builder, str, tuple[Any, ...], list[int]], Node | int | None]
+Node = tuple[str, tuple[Any, ...], list[Term]]
+Change = Callable[[Builder, str, tuple[Any, ...], list[Term]], Node | Term | None]
 
 
 @dataclass(frozen=True)
@@ -74,25 +74,25 @@ def _changes(name: str, attrs: tuple[Any, ...], count: int) -> Iterator[tuple[st
             yield f"{name}: {key} changed", lambda b, n, a, c, key=key: _perturbed(b, n, a, c, key)
 
 
-def _swapped(b: Builder, n: str, a: tuple[Any, ...], c: list[int]) -> Node | None:
-    return None if c[-1] == c[-2] else (n, a, [*c[:-2], c[-1], c[-2]])
+def _swapped(b: Builder, n: str, a: tuple[Any, ...], c: list[Term]) -> Node | None:
+    return None if c[-1].cls == c[-2].cls else (n, a, [*c[:-2], c[-1], c[-2]])
 
 
-def _without_last(b: Builder, n: str, a: tuple[Any, ...], c: list[int]) -> Node | int:
+def _without_last(b: Builder, n: str, a: tuple[Any, ...], c: list[Term]) -> Node | Term:
     variadic = OPERATORS[n].arity is None and len(c) > 2
     return (n, a, c[:-1]) if variadic else c[0]
 
 
-def _one_more(b: Builder, n: str, a: Any, c: list[int]) -> Node:
+def _one_more(b: Builder, n: str, a: Any, c: list[Term]) -> Node:
     constant = type(a.value)(a.value.array + np.ones((), a.value.array.dtype))
     return n, a._replace(value=constant), c
 
 
-def _perturbed(b: Builder, n: str, a: Any, c: list[int], key: str) -> Node | None:
+def _perturbed(b: Builder, n: str, a: Any, c: list[Term], key: str) -> Node | None:
     value = getattr(a, key)
     if (n, key) == ("slice", "begin"):
         # The whole range moves, so that the type stays.
-        dim = b.egraph.data(c[0]).shape[a.axis]
+        dim = c[0].shape[a.axis]
         step = 1 if a.end < dim else -1
         return (n, a._replace(begin=a.begin + step, end=a.end + step), c) if a.begin + step >= 0 else None
     other = _other_value(value)
@@ -113,7 +113,7 @@ def _other_value(value: Any) -> Any:
 
 def _negated(b: Builder, result: Any) -> Any:
     if isinstance(result, Term):
-        return b.add("negative", OPERATORS["negative"].make_attrs(), [result.cls])
+        return b.add("negative", OPERATORS["negative"].make_attrs(), [result])
     return [_negated(b, term) for term in result]
 
 
@@ -135,7 +135,7 @@ class _Watched(Builder):
         self.mutant = mutant
         self.hit = False
 
-    def add(self, name: str, attrs: tuple[Any, ...], children: list[int]) -> Term:
+    def add(self, name: str, attrs: tuple[Any, ...], children: list[Term]) -> Term:
         place = len(self.asked)
         self.asked.append((name, attrs, len(children)))
         if self.mutant is not None and self.mutant.place == place:
@@ -143,8 +143,8 @@ class _Watched(Builder):
             changed = self.mutant.change(self, name, attrs, children) if label == name else None
             if changed is not None:
                 self.hit = True
-                if isinstance(changed, int):
-                    return Term(self, changed)
+                if isinstance(changed, Term):
+                    return changed
                 name, attrs, children = changed
         return super().add(name, attrs, children)
 
@@ -205,9 +205,9 @@ def _builder_of(value: Any) -> Builder | None:
 
 def _rewrapped(builder: Builder, value: Any) -> Any:
     if isinstance(value, Term):
-        return Term(builder, value.cls)
+        return builder.given(value.cls)
     if isinstance(value, tuple) and value and isinstance(value[0], Term):
-        return tuple(Term(builder, t.cls) for t in value)
+        return tuple(builder.given(t.cls) for t in value)
     return value
 
 
@@ -215,7 +215,7 @@ def _instantiated(builder: Builder, pattern: Any, given: dict[str, Any]) -> Term
     """The term of a right side that is written as a pattern."""
     if not hasattr(pattern, "children"):
         return given[pattern.name]
-    children = [_instantiated(builder, c, given).cls for c in pattern.children]
+    children = [_instantiated(builder, c, given) for c in pattern.children]
     if hasattr(pattern.attrs, "name"):
         return builder.add(pattern.op, given[pattern.attrs.name], children)
     record = OPERATORS[pattern.op]

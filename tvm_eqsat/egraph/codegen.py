@@ -41,6 +41,13 @@ def fresh_roots(eg: Any, table: dict[int, Any], op: str, only: set[int] | None) 
     return only.fresh.with_op(op) if isinstance(only, Touched) else roots(eg, table, op, only)
 
 
+def tops(
+    eg: Any, table: dict[int, Any], op: str, only: set[int] | None, place: int, below: str, both: bool
+) -> list[int]:
+    """The same, without nodes that top no new match, see :meth:`Touched.tops <.tables.Touched.tops>`."""
+    return only.tops(op, place, below, both) if isinstance(only, Touched) else roots(eg, table, op, only)
+
+
 def freshness(only: set[int] | None) -> tuple[bool, Fresh | tuple[()], dict[int, list[int]]]:
     """Whether all nodes count as fresh; which ones do; and these by class."""
     return (False, only.fresh, only.fresh.of_class()) if isinstance(only, Touched) else (True, (), {})
@@ -85,7 +92,7 @@ def generate(pats: Sequence[Pat], pivot: int = 0, ordered: bool = False, join: b
     program = _Program(list(pats), variables(pats))
     program.write(pivot, ordered, join)
     source = "\n".join(program.lines) + "\n"
-    helpers = (roots, fresh_roots, freshness, first_matches)
+    helpers = (roots, fresh_roots, tops, freshness, first_matches)
     scope: dict[str, Any] = {"PATS": program.numbered, **{helper.__name__: helper for helper in helpers}}
     try:
         exec(compile(source, f"<pattern of {pats[0].op}>", "exec"), scope)
@@ -94,8 +101,14 @@ def generate(pats: Sequence[Pat], pivot: int = 0, ordered: bool = False, join: b
     return scope["search"], source
 
 
-def _children(pat: Any) -> tuple[Any, ...]:
-    return pat.children if isinstance(pat, Pat) else (pat,)
+def _below(pat: Pat) -> dict[int, Pat | Each]:
+    """Children that are operators again, by position."""
+    return {k: child for k, child in enumerate(pat.children) if not isinstance(child, (Var, Rest))}
+
+
+def _is_flat(pat: Pat) -> bool:
+    """Whether a pattern is one operator."""
+    return not _below(pat)
 
 
 class _Program:
@@ -112,7 +125,9 @@ class _Program:
         self.eaches: list[tuple[Each, str]] = []  # matched last, when all that occurs outside is bound
         self.loops = 0
         self.locals = 0
-        self.outer = ""  # the root's node, where only what is fresh has to be looked at below
+        self.path: list[str] = []  # locals with the nodes found so far
+        self.incremental = len(pats) == 1  # whether those are all nodes of the match, so that one has to be fresh
+        self.watched = False  # whether the function asks what is fresh
         self.failure = "return []"  # how to give up outside of any loop
 
     # -------------------------------------------------------------- writing
@@ -177,7 +192,7 @@ class _Program:
                 lines.append(f"    A{k} = PATS[{k}].attrs")
                 if self.determined(pat, {}):
                     lines.append(f"    S{k} = get(PATS[{k}].op, A{k})")
-        if self.outer:
+        if self.watched:
             lines.append("    full, fresh, fresh_in = freshness(only)")
         lines.append(f"    if not ({' and '.join(f'T{k}' for k in range(required))}): return []")
         return [*lines, f"    out = {out}"]
@@ -185,12 +200,18 @@ class _Program:
     def start(self, pat: Pat, k: int) -> None:
         """Match the first pattern, from its root."""
         known, number = self.resolve_children(pat), self.number(pat)
-        inner = [child for child in pat.children if not isinstance(child, (Var, Rest))]
-        source = "roots" if inner or len(self.pats) > 1 else "fresh_roots"
-        found = self.node(pat, f"{source}(eg, T{number}, PATS[{number}].op, only)", known)
-        # With one operator below, a match is new if either node is fresh.
-        if len(self.pats) == len(inner) == 1 and all(isinstance(k, (Var, Rest)) for k in _children(inner[0])):
-            self.outer = found
+        arguments = f"eg, T{number}, PATS[{number}].op, only"
+        below = _below(pat)
+        if len(self.pats) > 1:
+            source = f"roots({arguments})"
+        elif not below:
+            source = f"fresh_roots({arguments})"
+        else:
+            place, child = next(iter(below.items()))
+            both = self.incremental and len(below) == 1 and isinstance(child, Pat) and _is_flat(child)
+            first = child if isinstance(child, Pat) else child.pattern
+            source = f"tops({arguments}, {self.positions(pat)[place].partition(':')[0]}, {first.op!r}, {both})"
+        found = self.node(pat, source, known)
         self.roots[k] = f"parent[{found}]"
 
     def join(self, waiting: dict[int, Pat]) -> None:
@@ -233,13 +254,19 @@ class _Program:
             self.fail_if(f"{self.resolve(pat)} != {c}")
             return
         known = self.resolve_children(pat)
+        # The last node of a match has to be fresh where no earlier one is.
+        fresh = " or ".join(["full", *[f"{i} in fresh" for i in self.path]])
+        last = self.incremental and not (self.pending or self.eaches) and _is_flat(pat)
+        self.watched |= last
         if not known:
-            fresh = f"(ids[{c}] if full or {self.outer} in fresh else fresh_in.get({c}, ()))"
-            self.node(pat, fresh if self.outer else f"ids[{c}]", known, dead=False)
+            source = f"(ids[{c}] if {fresh} else fresh_in.get({c}, ()))" if last else f"ids[{c}]"
+            self.node(pat, source, known, dead=False)
             return
         users, own = self.local("p"), self.local("q")
         self.put(f"{users}, {own} = {self.fewest_users(known)}, ids[{c}]")
-        self.node(pat, f"({users} if len({users}) < len({own}) else {own})", known, owner=c)
+        found = self.node(pat, f"({users} if len({users}) < len({own}) else {own})", known, owner=c)
+        if last:
+            self.fail_if(f"not ({fresh} or {found} in fresh)")
 
     def climb(self, pat: Pat, path: list[int]) -> str:
         """Match a pattern whose class isn't known, from the operand at the end of a path upwards; returns it."""
@@ -279,6 +306,7 @@ class _Program:
                 self.eaches.append((child, place[k]))
             elif k not in known:
                 self.pending.append((child, place[k]))
+        self.path.append(i)
         return i
 
     def positions(self, pat: Pat) -> list[str]:
@@ -342,6 +370,7 @@ class _Program:
         if isinstance(child, (Var, Rest)):
             return self.bound[child.name]
         assert isinstance(child, Pat)
+        self.incremental = False
         operands = [("*" if isinstance(k, Rest) else "") + self.resolve(k) for k in child.children]
         number, c = self.number(child), self.local("c")
         self.put(f"{c} = memo.get(({', '.join([self.symbol(child, number), *operands])},))")

@@ -52,29 +52,48 @@ class EGraph(Tables):
         int
             Class id, or -1 if the node is ill-typed.
         """
-        found = self._memo.get((sym, *children))
-        if found is not None:
-            return self._sets.find(found)
-        parent, data = self._sets.parent, self._data
-        canonical, key = [sym], [sym]
-        for c in children:
-            if c < 0:
-                return -1
-            while parent[c] != c:
-                parent[c] = c = parent[parent[c]]
-            canonical.append(c)
-            key.append(data[c])
-        node = tuple(canonical)
-        found = self._memo.get(node)
-        if found is not None:
-            return self._sets.find(found)
-        datum = self._data_table.make(tuple(key))
-        return -1 if datum < 0 else self._insert(node, datum, why)
+        classes = list(children)
+        self.add_all([(sym, range(len(classes)))], classes, why)
+        return classes[-1]
+
+    def add_all(self, steps: Iterable[tuple[int, Iterable[int]]], classes: list[int], why: int = 0) -> None:
+        """Add nodes one after the other, as :meth:`add` does.
+
+        Parameters
+        ----------
+        steps : iterable of (int, iterable of int)
+            The symbol of each node, and where in ``classes`` its children are.
+        classes : list of int
+            Receives the class of each node at its end; it holds those that the steps start from.
+        why : int
+            From :meth:`reason_id`: what makes these nodes, if they are new.
+        """
+        memo, parent, data, make = self._memo, self._sets.parent, self._data, self._data_table.make
+        for sym, places in steps:
+            children = []
+            for place in places:
+                c = classes[place]
+                while c >= 0 and parent[c] != c:
+                    parent[c] = c = parent[parent[c]]
+                children.append(c)
+            node = (sym, *children)
+            c = memo.get(node, -1)
+            if c >= 0:
+                while parent[c] != c:
+                    parent[c] = c = parent[parent[c]]
+            elif min(children, default=0) >= 0:
+                datum = make((sym, *[data[c] for c in children]))
+                if datum >= 0:
+                    if self._shared:
+                        self._unshare()
+                        memo, parent, data = self._memo, self._sets.parent, self._data
+                    c = self._insert(node, datum, why)
+            classes.append(c)
 
     def _insert(self, node: ENode, datum: int, why: int) -> int:
-        if self._shared:
-            self._unshare()
-        new = self._memo[node] = self._sets.make()
+        new = len(self._node)
+        self._memo[node] = new
+        self._sets.parent.append(new)
         self._node.append(node)
         self._why.append(why)
         self._ids.append((new,))
@@ -84,8 +103,14 @@ class EGraph(Tables):
         self._by_op.setdefault(self.symbols.ops[node[0]], []).append(new)
         self._log.append(new)
         self._num_classes += 1
-        for c in dict.fromkeys(node[1:]):
-            self._own_parents(c).append(new)
+        own, parents = self._own, self._parents
+        for c in node[1:]:
+            if not own[c]:
+                parents[c] = parents[c].copy()
+                own[c] = 1
+            users = parents[c]
+            if not users or users[-1] != new:  # a child may come twice
+                users.append(new)
         return new
 
     def union(self, a: int, b: int, why: int = 0) -> bool:

@@ -51,7 +51,7 @@ class Fresh(set[int]):
 
 
 class Touched(set[int]):
-    """Classes whose matches may have changed, with an index of their nodes by operator.
+    """Classes whose matches may have changed.
 
     Attributes
     ----------
@@ -59,11 +59,14 @@ class Touched(set[int]):
         The nodes that make the difference: a new match has one of them.
     """
 
-    def __init__(self, eg: Tables, classes: set[int], fresh: Fresh) -> None:
+    def __init__(self, eg: Tables, classes: set[int], nodes: set[int], fresh: Fresh) -> None:
         super().__init__(classes)
         self._eg = eg
+        self._nodes = nodes
         self.fresh = fresh
         self._of_op: dict[str, list[int]] | None = None
+        self._tops: dict[str, list[int]] | None = None
+        self._tops_over: dict[tuple[str, int, bool], dict[str, list[int]]] = {}
 
     def with_op(self, op: str) -> list[int]:
         """Ids of the nodes of an operator in these classes, oldest first."""
@@ -71,6 +74,50 @@ class Touched(set[int]):
             ids = self._eg._ids
             self._of_op = _by_op(self._eg, [i for c in self for i in ids[c]])
         return self._of_op.get(op, [])
+
+    def tops(self, op: str, place: int, below: str, both: bool) -> list[int]:
+        """Those nodes of ``op`` in these classes that may be the top of a new match, oldest first.
+
+        Parameters
+        ----------
+        op : str
+            The operator.
+        place : int
+            Index in a node of one operand.
+        below : str
+            Operator of some node of that operand.
+        both : bool
+            Whether the match has no other nodes than these two, so that one of them has to be fresh.
+        """
+        key = (op, place, both)
+        if key not in self._tops_over:
+            if self._tops is None:
+                self._tops = _by_op(self._eg, self._nodes)
+            self._tops_over[key] = self._over(self._tops.get(op, []), place, both)
+        over = self._tops_over[key]
+        found = over.get(below, [])
+        return sorted([*found, *over[""]]) if "" in over else found
+
+    def _over(self, tops: list[int], place: int, both: bool) -> dict[str, list[int]]:
+        """Nodes by the operators of one operand."""
+        node, ids, ops, fresh, fresh_in = self._eg._node, self._eg._ids, self._eg.ops, self.fresh, self.fresh.of_class()
+        found: dict[str, list[int]] = {}
+        known: dict[int, set[str]] = {}  # operators of a class, or of its fresh nodes
+        for i in tops:
+            n: Any = node[i]
+            if not -len(n) < place < len(n):
+                found.setdefault("", []).append(i)  # has no such operand: matches if every one has to
+                continue
+            c = n[place]
+            stale = both and i not in fresh
+            identity = ~c if stale else c
+            below = known.get(identity)
+            if below is None:
+                below = {ops[node[k][0]] for k in (fresh_in.get(c, ()) if stale else ids[c])}  # type: ignore[index]
+                known[identity] = below
+            for name in below:
+                found.setdefault(name, []).append(i)
+        return found
 
 
 def _by_op(eg: Tables, nodes: Iterable[int]) -> dict[str, list[int]]:
@@ -165,6 +212,10 @@ class Tables:
         parent = self._sets.parent
         return self._data[c if parent[c] == c else self._sets.find(c)]
 
+    def implied(self, sym: int, children: Sequence[int]) -> int:
+        """What :meth:`datum` is for a class that nothing is known of but one node; -1 if that is ill-typed."""
+        return self._data_table.make((sym, *map(self.datum, children)))
+
     def nodes(self, c: int) -> list[ENode]:
         """Nodes of a class, oldest first; canonical after a rebuild."""
         node = self._node
@@ -242,13 +293,15 @@ class Tables:
         self.check_clean()
         parents, parent = self._parents, self._sets.parent
         fresh = self._since(since)
+        nodes: set[int] = set(fresh)
         found = {parent[i] for i in fresh}
         frontier = found
         for _ in range(depth - 1):
-            users = {i for c in frontier for i in parents[c]}
-            frontier = {parent[i] for i in users if self._node[i] is not None} - found
+            users = {i for c in frontier for i in parents[c] if self._node[i] is not None}
+            nodes |= users
+            frontier = {parent[i] for i in users} - found
             found = found | frontier
-        return Touched(self, found, fresh)
+        return Touched(self, found, nodes, fresh)
 
     def _since(self, since: int) -> Fresh:
         """The live nodes in the log from some position on; remembered, since patterns of any depth ask for them."""

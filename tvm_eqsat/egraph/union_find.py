@@ -17,11 +17,6 @@ class UnionFind:
     def __init__(self, parent: list[int] | None = None) -> None:
         self.parent: list[int] = [] if parent is None else parent
 
-    def make(self) -> int:
-        """Add an element in a set of its own."""
-        self.parent.append(len(self.parent))
-        return len(self.parent) - 1
-
     def find(self, x: int) -> int:
         """The root of an element's set."""
         parent = self.parent

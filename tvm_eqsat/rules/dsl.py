@@ -15,6 +15,7 @@ call with :class:`Term` arguments adds the node to the e-graph and returns its e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -57,15 +58,41 @@ _KNOWN = 20_000  # attribute tuples of one operator that are remembered
 
 
 class Builder:
-    """Where the terms of one rule application go: an e-graph and the rule's provenance id."""
+    """Where the terms of one rule application go: an e-graph and the rule's provenance id.
 
-    __slots__ = ("egraph", "why")
+    It notes what is added, so that the same can be added for other operands that look alike.
+
+    Attributes
+    ----------
+    classes : list of int
+        E-classes of the operands that were given, then of the nodes that were added: terms are numbered so.
+    steps : list of (int, tuple of int)
+        Symbol and numbers of the operands of every node that was added.
+    general : bool
+        Whether nothing but types and other facts of the given operands, and of what these imply, decided the steps.
+    """
+
+    __slots__ = ("_egraph", "classes", "general", "steps", "why")
 
     def __init__(self, egraph: EGraph, why: int = 0) -> None:
-        self.egraph = egraph
+        self._egraph = egraph
         self.why = why
+        self.classes: list[int] = []
+        self.steps: list[tuple[int, tuple[int, ...]]] = []
+        self.general = True
 
-    def add(self, name: str, attrs: tuple[Any, ...], children: list[int]) -> Term:
+    @property
+    def egraph(self) -> EGraph:
+        """The e-graph. A rule that looks into it sees more than facts of its operands."""
+        self.general = False
+        return self._egraph
+
+    def given(self, cls: int) -> Term:
+        """The term of an operand."""
+        self.classes.append(cls)
+        return Term(self, cls, len(self.classes) - 1)
+
+    def add(self, name: str, attrs: tuple[Any, ...], operands: Sequence[Term]) -> Term:
         """Add one node.
 
         Raises
@@ -73,11 +100,16 @@ class Builder:
         IllTyped
             The operator doesn't apply to these operands.
         """
-        egraph = self.egraph
-        found = egraph.add(egraph.symbols.intern(name, attrs), children, self.why)
+        egraph = self._egraph
+        sym = egraph.symbols.intern(name, attrs)
+        children = [term._cls for term in operands]
+        found = egraph.add(sym, children, self.why)
         if found < 0:
             raise _Refused(name, [egraph.data(c).type for c in children])
-        return Term(self, found)
+        if egraph.datum(found) != egraph.implied(sym, children):
+            self.general = False  # more is known of this class than of others that are made like it
+        self.steps.append((sym, tuple([term._number for term in operands])))
+        return self.given(found)
 
 
 class _Refused(IllTyped):
@@ -89,21 +121,28 @@ class _Refused(IllTyped):
 
 
 class Term:
-    """An e-class seen from a rule: its type and facts, ready to be an operand."""
+    """An e-class seen from a rule: its type and facts, ready to be an operand. Builders make them."""
 
-    __slots__ = ("_info", "builder", "cls")
+    __slots__ = ("_cls", "_info", "_number", "builder")
 
-    def __init__(self, builder: Builder, cls: int) -> None:
+    def __init__(self, builder: Builder, cls: int, number: int) -> None:
         self.builder = builder
-        self.cls = cls
+        self._cls = cls
+        self._number = number
         self._info: Info | None = None
+
+    @property
+    def cls(self) -> int:
+        """The e-class. A rule that looks at it sees more than facts."""
+        self.builder.general = False
+        return self._cls
 
     @property
     def info(self) -> Info:
         """The analysis data, as it was when it was first asked for."""
         found = self._info
         if found is None:
-            found = self._info = self.builder.egraph.data(self.cls)
+            found = self._info = self.builder._egraph.data(self._cls)
         return found
 
     @property
@@ -155,8 +194,8 @@ class _OperatorBuilder:
             return self._pattern(operands, attrs, named)
         if attrs is None:
             attrs = self._canonical(named)
-        children = [a.cls if type(a) is Term else _constant(builder, a).cls for a in operands]
-        return builder.add(self.record.name, attrs, children)
+        terms = [a if type(a) is Term else _constant(builder, a) for a in operands]
+        return builder.add(self.record.name, attrs, terms)
 
     def _canonical(self, named: dict[str, Any]) -> Any:
         """Attributes by name in canonical form; rules ask for the same ones again and again."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from itertools import repeat
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..egraph.egraph import EGraph
 from ..egraph.matcher import compile_pattern
@@ -12,7 +12,7 @@ from ..egraph.pattern import AttrVar, Each, Pat, Rest, Var
 from ..errors import IllTyped, RuleError
 from ..graph.operator import OPERATORS
 from ..rules.dsl import Builder, Term
-from ..rules.rule import Rule, parameters
+from ..rules.rule import Rule, parameters, variables
 
 Match = tuple[Any, ...]  # (root class, binding, …)
 
@@ -40,8 +40,8 @@ class CompiledRule:
         guards = (rule.when,) if everywhere else (rule.when, rule.pays)
         self._guards = [_Remembered(self._function(guard)) for guard in guards if guard]
         self._on_constants = everywhere or rule.simplifies
-        self._rhs = self._function(rule.rhs) if callable(rule.rhs) else None
-        self._refused = _PerEGraph[set[Any]](set)
+        self._rhs = self._right_side(rule.rhs)
+        self._recipes = _PerEGraph[dict[Any, _Recipe]](dict)
         self._key = _Remembered(self._function(rule.key)) if rule.key else None
         self._shared = [self._slots[v.name] for v in rule.shared]
         self.complete = True  # whether the last search found all matches
@@ -50,6 +50,17 @@ class CompiledRule:
 
     def _function(self, fn: Callable[..., Any]) -> _Function:
         return _Function(fn, [(self._slots[name], name in self._tensors) for name in parameters(fn)])
+
+    def _right_side(self, rhs: Any) -> _Function:
+        if callable(rhs):
+            return self._function(rhs)
+        names = list(dict.fromkeys(variables(rhs)))
+
+        def instantiated(*values: Any) -> Term:
+            builder = next(value.builder for value in values if isinstance(value, Term))
+            return _instantiated(builder, rhs, dict(zip(names, values, strict=True)))
+
+        return _Function(instantiated, [(self._slots[name], name in self._tensors) for name in names])
 
     @property
     def depth(self) -> int:
@@ -73,46 +84,53 @@ class CompiledRule:
 
     def apply(self, egraph: EGraph, sites: Sequence[Any], stop: Callable[[], bool]) -> int:
         """Rewrite sites until ``stop()``; returns how many unions changed the e-graph."""
-        builder = Builder(egraph, egraph.reason_id(self.rule.name))
-        apply = self._apply_group if self._shared else self._apply_match
+        why = egraph.reason_id(self.rule.name)
+        rhs, recipes, datum = self._rhs, self._recipes.of(egraph), egraph.datum
         changed = 0
         for site in sites:
             if stop():
                 break
-            changed += apply(builder, site)
+            if self._shared:
+                roots, match = [member[0] for member in site], self._as_one(site)
+            else:
+                roots, match = site[:1], site
+            # Whatever looks alike is rewritten alike: the right side itself runs only once.
+            key = (*map(datum, roots), rhs.looks(egraph, match))
+            recipe = recipes.get(key)
+            if recipe is None:
+                builder = Builder(egraph, why)
+                terms = self._terms(builder, roots, match)
+                if builder.general:
+                    results = [(i, term._number) for i, term in terms]
+                    recipes[key] = _Recipe(builder.steps, results) if terms else _NOTHING
+                equal = [(i, term._cls) for i, term in terms]
+            else:
+                classes = rhs.operands(match) if recipe.results else []
+                egraph.add_all(recipe.steps, classes, why)
+                equal = [(i, classes[number]) for i, number in recipe.results]
+            for i, c in equal:
+                changed += egraph.union(roots[i], c, why)
         return changed
 
-    def _apply_match(self, builder: Builder, match: Match) -> int:
-        egraph, rhs = builder.egraph, self._rhs
-        refused = self._refused.of(egraph)
-        if refused and self._looks(egraph, match) in refused:
-            return 0
+    def _terms(self, builder: Builder, roots: Sequence[int], match: Match) -> list[tuple[int, Term]]:
+        """Run the right side: for each root that it rewrites, its place and the term that equals it."""
         try:
-            term = rhs.call(builder, match) if rhs else self._instantiate(builder, self.rule.rhs, match)
+            found = self._rhs.call(builder, match)
         except IllTyped:
-            term = None  # the law doesn't apply at these shapes
-        if term is not None and egraph.data(match[0]).type == term.type:
-            return int(egraph.union(match[0], term.cls, builder.why))
-        if rhs:
-            refused.add(self._looks(egraph, match))
-        return 0
+            return []  # the law doesn't apply at these shapes
+        if found is None:
+            return []
+        terms = found if self._shared else (found,)
+        if len(terms) != len(roots):
+            raise RuleError(f"rule {self.rule.name!r} returned {len(terms)} terms for {len(roots)} members")
+        data = builder._egraph.data
+        return [(i, t) for i, t in enumerate(terms) if t is not None and data(roots[i]).type == t.type]
 
-    def _looks(self, egraph: EGraph, match: Match) -> Any:
-        """All of a match that decides whether the right side exists."""
-        rhs = self._rhs
-        return (egraph.datum(match[0]), rhs.looks(egraph, match), rhs.repeats(match)) if rhs else ()
-
-    def _instantiate(self, builder: Builder, pattern: Any, match: Match) -> Term:
-        if isinstance(pattern, Var):
-            return Term(builder, match[self._slots[pattern.name]])
-        children = [self._instantiate(builder, c, match).cls for c in pattern.children]
-        if isinstance(pattern.attrs, AttrVar):
-            attrs = match[self._slots[pattern.attrs.name]]
-        else:
-            values = [match[self._slots[v.name]] if isinstance(v, AttrVar) else v for v in pattern.attrs or ()]
-            record = OPERATORS[pattern.op]
-            attrs = record.make_attrs(**dict(zip(record.schema, values, strict=True)))
-        return builder.add(pattern.op, attrs, children)
+    def _as_one(self, members: Sequence[Match]) -> Match:
+        """The members of a group as one match: what they don't share comes as a tuple."""
+        first = members[0]
+        shared = self._shared
+        return (0, *[first[k] if k in shared else tuple([m[k] for m in members]) for k in range(1, len(first))])
 
     def _group(self, egraph: EGraph, matches: list[Match]) -> list[tuple[Match, ...]]:
         """The groups that some matches make larger or new, with all their members.
@@ -136,6 +154,8 @@ class CompiledRule:
             for root, match in groups[key].items():
                 members.setdefault(find(root), match)
             groups[key] = members
+            if len(members) < 2:
+                continue
             kept = [root for root in sorted(members) if not self._merged(egraph, members[root], apart, merged)]
             identity = (key, tuple(kept))
             if len(kept) > 1 and identity not in seen:
@@ -154,25 +174,18 @@ class CompiledRule:
                 return True
         return False
 
-    def _apply_group(self, builder: Builder, members: Sequence[Match]) -> int:
-        first = members[0]
-        merged: list[Any] = [None] * len(first)
-        for slot in range(1, len(first)):
-            merged[slot] = first[slot] if slot in self._shared else tuple(m[slot] for m in members)
-        try:
-            terms = self._rhs.call(builder, tuple(merged)) if self._rhs else None
-        except IllTyped:
-            return 0
-        if terms is None:
-            return 0
-        if len(terms) != len(members):
-            raise RuleError(f"rule {self.rule.name!r} returned {len(terms)} terms for {len(members)} members")
-        egraph = builder.egraph
-        changed = 0
-        for match, term in zip(members, terms, strict=True):
-            if term is not None and egraph.data(match[0]).type == term.type:
-                changed += egraph.union(match[0], term.cls, builder.why)
-        return changed
+
+class _Recipe(NamedTuple):
+    """What a right side does: nodes to add, as a :class:`~tvm_eqsat.rules.dsl.Builder` notes them.
+
+    ``results`` are places of roots, each with the number of the term that equals it.
+    """
+
+    steps: Sequence[tuple[int, Sequence[int]]]
+    results: Sequence[tuple[int, int]]
+
+
+_NOTHING = _Recipe((), ())
 
 
 _T = TypeVar("_T")
@@ -210,9 +223,21 @@ class _Function:
         for slot, tensor in self.wanted:
             value = match[slot]
             if tensor:
-                value = Term(builder, value) if type(value) is int else _wrap(builder, value)
+                value = builder.given(value) if type(value) is int else _wrap(builder, value)
             values.append(value)
         return self.fn(*values)
+
+    def operands(self, match: Match) -> list[int]:
+        """All its e-classes, in the order in which :meth:`call` gives them to a builder."""
+        found: list[int] = []
+        for slot, tensor in self.wanted:
+            if tensor:
+                value = match[slot]
+                if type(value) is int:
+                    found.append(value)
+                else:
+                    found += _flat(value)
+        return found
 
     def looks(self, egraph: EGraph, match: Match) -> Any:
         """All that the function can see of a match: data of e-classes, attributes."""
@@ -227,14 +252,6 @@ class _Function:
                 value = datum(value) if type(value) is int else _data(egraph, value)
             seen.append(value)
         return tuple(seen)
-
-    def repeats(self, match: Match) -> tuple[int, ...]:
-        """Which of its e-classes are one: a right side may find that it needs no more than one of them."""
-        classes = [match[slot] for slot, tensor in self.wanted if tensor]
-        if len(classes) < 2 and all(type(c) is int for c in classes):
-            return ()
-        flat = list(_flat(classes))
-        return tuple(map(flat.index, flat))
 
 
 class _Remembered:
@@ -276,8 +293,21 @@ def _data(egraph: EGraph, value: Any) -> Any:
 
 def _wrap(builder: Builder, value: Any) -> Any:
     if isinstance(value, int):
-        return Term(builder, value)
+        return builder.given(value)
     return tuple(_wrap(builder, v) for v in value)
+
+
+def _instantiated(builder: Builder, pattern: Any, values: Mapping[str, Any]) -> Term:
+    """The term of a right side that is written as a pattern."""
+    if isinstance(pattern, Var):
+        term: Term = values[pattern.name]
+        return term
+    operands = [_instantiated(builder, child, values) for child in pattern.children]
+    if isinstance(pattern.attrs, AttrVar):
+        return builder.add(pattern.op, values[pattern.attrs.name], operands)
+    given = [values[v.name] if isinstance(v, AttrVar) else v for v in pattern.attrs or ()]
+    record = OPERATORS[pattern.op]
+    return builder.add(pattern.op, record.make_attrs(**dict(zip(record.schema, given, strict=True))), operands)
 
 
 def _tensor_variables(pattern: Any) -> set[str]:
