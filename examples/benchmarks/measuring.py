@@ -1,24 +1,32 @@
 """The measuring engine beside MetaSchedule's own builder and runner: trials per second, and whether latencies agree.
 
-The same schedules of ten kernels are built and timed by both, in turns.
+The same schedules of ten kernels are built and timed by both, in turns. The best one of each kernel is then timed some
+more, by both and by a plain process that does nothing else, in turns again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import multiprocessing
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from typing import Any
 
+import tvm
 from rich.console import Console
 from rich.table import Table
 from tvm import te, topi
+from tvm.ir import load_json, save_json
 from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.builder import BuilderInput
 from tvm.s_tir.meta_schedule.runner import RunnerInput
+from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
 from tvm.target import Target
 from tvm.tirx import PrimFunc
 
@@ -26,6 +34,12 @@ from tvm_eqsat.cost.engine import engine
 from tvm_eqsat.cost.intrinsics import load_intrinsics
 from tvm_eqsat.cost.threads import available_cores, use_threads
 from tvm_eqsat.transform import host_target
+
+#: Seconds that a stock build may take. Its default, 30, isn't enough for what a new process loads first on a busy
+#: machine: every trial would fail.
+_PATIENCE = 300.0
+#: Seconds for which the threads of a process that has run a kernel keep a core busy.
+_SETTLE = 1.5
 
 
 def _function(body: Callable[..., Any], *shapes: tuple[int, ...]) -> PrimFunc:
@@ -70,7 +84,7 @@ def candidates(function: PrimFunc, target: Target, count: int, seed: int) -> lis
 
 
 class Side:
-    """A builder and its runner, and what they found.
+    """A builder and its runner, and how fast they were.
 
     Parameters
     ----------
@@ -78,61 +92,101 @@ class Side:
         The builder and the runner.
     target : Target
         What candidates are built for.
+
+    Attributes
+    ----------
+    rates : list of float
+        Trials per second of each batch.
+    failed : int
+        Trials without a result.
     """
 
     def __init__(self, pair: tuple[Any, Any], target: Target) -> None:
         self.builder, self.runner = pair
         self.target = target
         self.rates: list[float] = []
-        self.artifacts: list[str | None] = []
+        self.failed = 0
+        self._artifacts: list[str | None] = []
 
     def batch(self, schedules: Sequence[Any]) -> list[float]:
         """Build and time a batch; returns seconds for each candidate, infinite where it failed."""
+        self.clean()
         started = time.perf_counter()
         built = self.builder.build([BuilderInput(item.sch.mod, self.target) for item in schedules])
-        self.artifacts = [None if result.error_msg else str(result.artifact_path) for result in built]
+        self._artifacts = [None if result.error_msg else str(result.artifact_path) for result in built]
         seconds = self.time(schedules, range(len(schedules)))
         self.rates.append(len(schedules) / (time.perf_counter() - started))
+        self.failed += seconds.count(math.inf)
         return seconds
 
     def time(self, schedules: Sequence[Any], which: Sequence[int]) -> list[float]:
-        """Time some of the last batch once more."""
-        good = [i for i in which if self.artifacts[i] is not None]
-        futures = self.runner.run([RunnerInput(self.artifacts[i], "cpu", schedules[i].args_info) for i in good])
-        found = {i: _mean(future.result().run_secs) for i, future in zip(good, futures, strict=True)}
-        return [found.get(i, float("inf")) for i in which]
+        """Time some of the last batch; infinite where it failed."""
+        inputs = {i: RunnerInput(path, "cpu", schedules[i].args_info) for i in which if (path := self._artifacts[i])}
+        futures = self.runner.run(list(inputs.values()))
+        found = {i: _mean(future.result().run_secs) for i, future in zip(inputs, futures, strict=True)}
+        return [found.get(i, math.inf) for i in which]
+
+    def clean(self) -> None:
+        """Remove what the last batch has left on disk."""
+        remove = tvm.get_global_func("s_tir.meta_schedule.remove_build_dir")
+        for artifact in filter(None, self._artifacts):
+            remove(artifact)
+        self._artifacts = []
 
 
 def _mean(seconds: Sequence[Any] | None) -> float:
-    return statistics.mean(map(float, seconds)) if seconds else float("inf")
+    return statistics.mean(map(float, seconds)) if seconds else math.inf
+
+
+def _stock(lean: bool) -> tuple[Any, Any]:
+    build = _lean_build if lean else None
+    return ms.builder.LocalBuilder(timeout_sec=_PATIENCE, f_build=build), ms.runner.LocalRunner()
 
 
 def _lean_build(mod: Any, target: Target, _params: Any) -> Any:
+    # Imports here: the function travels to MetaSchedule's processes by value.
     from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
     from tvm.tirx import build
 
     return build(RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(mod), target=target)
 
 
-def _stock(lean: bool) -> tuple[Any, Any]:
-    if lean:
-        return ms.builder.LocalBuilder(f_build=_lean_build), ms.runner.LocalRunner()
-    return ms.Builder.create("local"), ms.Runner.create("local")
+def time_plainly(kernels: Sequence[tuple[str, str]]) -> list[float]:
+    """Seconds of a run of each kernel, given as module and target in JSON: built by TVM, timed by its evaluator."""
+    return [_plainly(*kernel) for kernel in kernels]
+
+
+def _plainly(module: str, target: str) -> float:
+    run, arguments = _compiled(module, target)
+    return _mean(run.time_evaluator("main", tvm.cpu(), number=3, repeat=3, min_repeat_ms=100)(*arguments).results)
+
+
+@cache
+def _compiled(module: str, target: str) -> tuple[Any, list[Any]]:
+    mod = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(load_json(module))
+    compiled = tvm.tirx.build(mod, target=Target(json.loads(target)))
+    fill = tvm.get_global_func("tvm.contrib.random.random_fill_for_measure")
+    arguments = []
+    for info in ms.arg_info.ArgInfo.from_prim_func(mod["main"]):
+        _, dtype, shape = info.as_json()
+        arguments.append(tvm.runtime.empty([int(d) for d in shape], str(dtype), tvm.cpu()))
+        fill(arguments[-1])
+    return compiled, arguments
 
 
 def run(
-    trials: int = 20, rounds: int = 2, checks: int = 3, lean: bool = False, target: Target | None = None
+    trials: int = 60, rounds: int = 2, checks: int = 5, lean: bool = False, target: Target | None = None
 ) -> dict[str, Any]:
     """Measure, print two tables, and return the figures.
 
     Parameters
     ----------
     trials : int
-        Candidates in a batch: the same number for each kernel, at least one.
+        Candidates in a batch: the same number for each kernel, at least one. MetaSchedule's own batches hold 64.
     rounds : int
         Batches for each side, in turns.
     checks : int
-        How often the best schedule of each kernel is timed again by each side, in turns.
+        How often the best schedule of each kernel is timed again in each of the three ways, in turns; 0 for never.
     lean : bool
         Spare MetaSchedule's builder what costs it most, and could be mended: in each batch, its new processes load the
         tensor intrinsics of all targets, for tens of seconds.
@@ -145,62 +199,84 @@ def run(
     functions = kernels()
     each = max(1, trials // len(functions))
     schedules = [item for f in functions.values() for item in candidates(f, target, each, seed=1)]
-    ours, stock = Side(engine(threads), target), Side(_stock(lean), target)
-    found = [float("inf")] * len(schedules)
-    failed = 0
-    for _ in range(rounds):
-        for side in (ours, stock):
-            times = side.batch(schedules)
-            print(f"{'engine' if side is ours else 'stock'}: {side.rates[-1]:.2f} trials/s", file=sys.stderr)
-            failed += times.count(float("inf"))
-            if side is ours:
-                found = list(map(min, found, times))
-    best = [min(range(k * each, (k + 1) * each), key=found.__getitem__) for k in range(len(functions))]
-    samples: dict[str, list[list[float]]] = {"engine": [], "stock": []}
-    for _ in range(checks):
-        samples["engine"].append(ours.time(schedules, best))
-        samples["stock"].append(stock.time(schedules, best))
-    ours.builder.close()
-    return _report(list(functions), ours, stock, samples, failed, len(schedules))
+    sides = {"engine": Side(engine(threads), target), "stock": Side(_stock(lean), target)}
+    found = [math.inf] * len(schedules)
+    try:
+        for _ in range(rounds):
+            for name, side in sides.items():
+                times = side.batch(schedules)
+                print(f"{name}: {side.rates[-1]:.2f} trials/s", file=sys.stderr)
+                if name == "engine":
+                    found = list(map(min, found, times))
+        best = [min(range(k * each, (k + 1) * each), key=found.__getitem__) for k in range(len(functions))]
+        samples = _check(sides, schedules, best, target, checks)
+    finally:
+        for side in sides.values():
+            side.clean()
+        sides["engine"].builder.close()
+    return _report(list(functions), sides, samples, len(schedules))
+
+
+def _check(
+    sides: dict[str, Side], schedules: Sequence[Any], best: Sequence[int], target: Target, checks: int
+) -> dict[str, list[list[float]]]:
+    """For each way of timing, the seconds of each kernel's best schedule in each check."""
+    samples: dict[str, list[list[float]]] = {name: [] for name in (*sides, "plain")}
+    plain = [(save_json(schedules[i].sch.mod), str(target)) for i in best]
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
+        for _ in range(checks):
+            for name, side in sides.items():
+                samples[name].append(side.time(schedules, best))
+                time.sleep(_SETTLE)
+            samples["plain"].append(executor.submit(time_plainly, plain).result())
+            time.sleep(_SETTLE)
+    return samples
 
 
 def _report(
-    names: list[str], ours: Side, stock: Side, samples: dict[str, list[list[float]]], failed: int, trials: int
+    names: list[str], sides: dict[str, Side], samples: dict[str, list[list[float]]], trials: int
 ) -> dict[str, Any]:
-    console = Console(width=110)
+    console = Console(width=120)
     speed = Table(title=f"trials per second, batches of {trials}")
-    for heading in ("", "median", "of each batch"):
-        speed.add_column(heading, justify="left" if not heading else "right")
-    rates = {"engine": ours.rates, "stock": stock.rates}
-    for name, values in rates.items():
-        speed.add_row(name, f"{statistics.median(values):.2f}", ", ".join(f"{value:.2f}" for value in values))
+    for heading in ("", "median", "of each batch", "failed"):
+        speed.add_column(heading, justify="right" if heading else "left")
+    for name, side in sides.items():
+        each = ", ".join(f"{rate:.2f}" for rate in side.rates)
+        speed.add_row(name, f"{statistics.median(side.rates):.2f}", each, str(side.failed))
     console.print(speed)
-    latency = Table(title="latency of the best schedule, microseconds: median (lowest to highest)")
-    for heading in ("kernel", "engine", "stock", "engine / stock"):
-        latency.add_column(heading, justify="left" if heading == "kernel" else "right")
+    rates = {name: side.rates for name, side in sides.items()}
+    result: dict[str, Any] = {
+        "trials_per_second": rates,
+        "speedup": statistics.median(rates["engine"]) / statistics.median(rates["stock"]),
+        "failed": {name: side.failed for name, side in sides.items()},
+    }
+    console.print(f"{result['speedup']:.1f} times the trials per second")
+    if samples["plain"]:
+        result |= _report_latencies(console, names, samples)
+    return result
+
+
+def _report_latencies(console: Console, names: list[str], samples: dict[str, list[list[float]]]) -> dict[str, Any]:
+    table = Table(title="latency of the best schedule, microseconds: median (lowest)")
+    for heading in ("kernel", *samples, "engine / stock", "engine / plain"):
+        table.add_column(heading, justify="left" if heading == "kernel" else "right")
     rows: dict[str, Any] = {}
     for k, name in enumerate(names):
-        times = {side: [seconds[k] * 1e6 for seconds in found] for side, found in samples.items()}
-        middle = {side: statistics.median(values) for side, values in times.items()}
-        ratio = middle["engine"] / middle["stock"]
-        rows[name] = {**{f"{side}_us": values for side, values in times.items()}, "ratio": ratio}
-        cells = (f"{middle[side]:.1f} ({min(v):.1f} to {max(v):.1f})" for side, v in times.items())
-        latency.add_row(name, *cells, f"{ratio:.3f}")
-    console.print(latency)
-    ratios = [row["ratio"] for row in rows.values()]
-    result = {
-        "trials_per_second": rates,
-        "speedup": statistics.median(ours.rates) / statistics.median(stock.rates),
-        "latencies": rows,
-        "ratio_median": statistics.median(ratios),
-        "ratio_worst": max(ratios, key=lambda ratio: abs(ratio - 1)),
-        "failed": failed,
-    }
-    console.print(
-        f"{result['speedup']:.1f} times the trials per second; latencies: {result['ratio_median']:.3f} times as long"
-        f" in the median, {result['ratio_worst']:.3f} in the worst case; {failed} trials failed"
-    )
-    return result
+        times = {way: [seconds[k] * 1e6 for seconds in found] for way, found in samples.items()}
+        middle = {way: statistics.median(values) for way, values in times.items()}
+        ratios = {way: middle["engine"] / middle[way] for way in ("stock", "plain")}
+        rows[name] = {"microseconds": times, "ratio": ratios}
+        cells = [f"{middle[way]:.1f} ({min(values):.1f})" for way, values in times.items()]
+        table.add_row(name, *cells, *(f"{ratio:.3f}" for ratio in ratios.values()))
+    console.print(table)
+    summary = {}
+    for way in ("stock", "plain"):
+        found = [row["ratio"][way] for row in rows.values()]
+        summary[way] = {"median": statistics.median(found), "worst": max(found, key=lambda ratio: abs(ratio - 1))}
+        console.print(
+            f"engine / {way}: {summary[way]['median']:.3f} in the median, {summary[way]['worst']:.3f} in the worst case"
+        )
+    return {"latencies": rows, "ratios": summary}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -208,13 +284,15 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m examples.benchmarks.measuring", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--trials", type=int, default=20, help="candidates in a batch; default: 20")
+    parser.add_argument("--trials", type=int, default=60, help="candidates in a batch; default: 60")
     parser.add_argument("--rounds", type=int, default=2, help="batches for each side; default: 2")
-    parser.add_argument("--checks", type=int, default=3, help="timings of each best schedule; default: 3")
+    parser.add_argument("--checks", type=int, default=5, help="timings of each best schedule; default: 5")
+    parser.add_argument("--quick", action="store_true", help="30 candidates in a batch, 3 timings")
     parser.add_argument("--lean", action="store_true", help="spare MetaSchedule's builder loading tensor intrinsics")
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
     args = parser.parse_args(argv)
-    result = run(args.trials, args.rounds, args.checks, args.lean)
+    trials, checks = (30, 3) if args.quick else (args.trials, args.checks)
+    result = run(trials, args.rounds, checks, args.lean)
     if args.json:
         print(json.dumps(result))
     return 0

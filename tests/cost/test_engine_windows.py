@@ -22,4 +22,12 @@ def test_long_runs_need_three_windows() -> None:
     module = {"main": lambda: time.sleep(0.01)}
     assert len(windows(module, [], config, math.inf)) in (3, 4)
     assert len(windows(module, [], {**config, "min_repeat_ms": 0}, math.inf)) == 7
-    assert len(windows(module, [], config, 0.001)) == 2
+    assert len(windows(module, [], config, 0.001)) == 1
+
+
+def test_candidates_behind_the_best_get_three_windows() -> None:
+    config = {"number": 1, "repeat": 20, "min_repeat_ms": 2, "enable_cpu_cache_flush": False}
+    module = {"main": lambda: time.sleep(0.003)}
+    assert len(windows(module, [], config, math.inf)) > 3
+    assert len(windows(module, [], config, 0.002)) == 3
+    assert len(windows(module, [], {**config, "repeat": 1}, 0.002)) == 1

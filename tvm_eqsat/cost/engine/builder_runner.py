@@ -7,7 +7,6 @@ import os
 import shutil
 import statistics
 import tempfile
-import weakref
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +26,6 @@ from .pool import Request, WorkerPool
 
 register_errors()
 
-_PREFIX = "tvm-eqsat-engine-"
 _NAME = "candidate.engine"
 _REMEMBERED = 10_000  # measurements that a runner keeps
 
@@ -58,7 +56,8 @@ def engine(
         Seconds after which a candidate counts as failed.
     config : EvaluatorConfig, optional
         How candidates are timed: ``repeat`` windows of at least ``number`` runs and ``min_repeat_ms`` each, after a
-        warm-up; of runs that are longer than a window, three may do. :data:`DEFAULT_CONFIG` by default.
+        warm-up. Where one run is longer than a window, and for candidates that are much slower than the best of their
+        batch, there are fewer windows, of the same kind. :data:`DEFAULT_CONFIG` by default.
     memory : int, optional
         Bytes that a worker may allocate; by default its share of three quarters of this machine's memory.
     """
@@ -117,8 +116,6 @@ class EngineBuilder(PyBuilder):
         super().__init__()
         self.pool = pool
         self.timeout = timeout
-        self.folder = tempfile.mkdtemp(prefix=_PREFIX)
-        self._finalizer = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
     def build(self, build_inputs: list[BuilderInput]) -> list[BuilderResult]:
         """Compile candidates side by side."""
@@ -129,7 +126,7 @@ class EngineBuilder(PyBuilder):
                 artifacts.append(self._save(item))
                 yield artifacts[-1]
 
-        if not self._finalizer.alive:
+        if self.pool.closed:
             raise MeasurementError("the measuring engine was closed; make another one")
         with self.pool.lock:
             self.pool.tidy()
@@ -146,11 +143,10 @@ class EngineBuilder(PyBuilder):
     def close(self) -> None:
         """End all processes and remove all artifacts; the runner can't be used any more either."""
         self.pool.close()
-        self._finalizer()
 
     def _save(self, item: BuilderInput) -> str:
         # Each in a folder of its own, since MetaSchedule removes that once the candidate is measured.
-        path = Path(tempfile.mkdtemp(dir=self.folder), _NAME)
+        path = Path(tempfile.mkdtemp(dir=self.pool.folder), _NAME)
         path.write_text(json.dumps([save_json(item.mod), str(item.target)]), encoding="utf-8")
         return str(path)
 
@@ -184,7 +180,7 @@ class EngineRunner(PyRunner):
         return [_Done(measurement) for measurement in found]
 
     def close(self) -> None:
-        """End all processes; the builder can't be used any more either."""
+        """End all processes and remove all artifacts; the builder can't be used any more either."""
         self.pool.close()
 
 

@@ -43,6 +43,17 @@ def resident(pid: int | str = "self") -> int:
         return 0
 
 
+def runs(pid: int) -> bool:
+    """Whether any thread of a process wants a CPU; if there is no such process, none does."""
+    for stat in Path("/proc").glob(f"{pid}/task/*/stat"):
+        try:
+            if stat.read_text().rpartition(")")[2].split()[0] == "R":
+                return True
+        except OSError:
+            continue  # that thread has just ended
+    return False
+
+
 def _siblings(cpu: int) -> str:
     try:
         return (_TOPOLOGY / f"cpu{cpu}/topology/thread_siblings_list").read_text()

@@ -1,14 +1,17 @@
 """The process that workers are forked from: it has TVM loaded, so that a new worker is there in milliseconds.
 
 Workers are its children and never outlive it: it ends them as soon as the engine's process is gone, whatever they do.
+It also removes the artifacts then: a process that was killed can't.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import json
 import os
+import shutil
 import signal
 import socket
 import struct
@@ -26,6 +29,18 @@ _PR_SET_PDEATHSIG = 1
 def main() -> None:
     """Fork and end workers on request, one request at a time, until standard input closes."""
     settings = Settings(**json.loads(sys.argv[1]))
+    workers: set[int] = set()
+    try:
+        with contextlib.suppress(ConnectionError):  # the owner was killed meanwhile
+            _serve(settings, workers)
+    finally:
+        for pid in workers:
+            _end(pid)
+        if os.getppid() != settings.owner:
+            shutil.rmtree(settings.folder, ignore_errors=True)
+
+
+def _serve(settings: Settings, workers: set[int]) -> None:
     requests = socket.socket(fileno=os.dup(0))
     # Whatever a candidate or LLVM prints must not end up among the requests.
     quiet = os.open(os.devnull, os.O_RDWR)
@@ -38,13 +53,8 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # or the workers' collectors would copy every page they share
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    workers: set[int] = set()
-    try:
-        requests.send(READY)
-        _answer(requests, settings, workers)
-    finally:
-        for pid in workers:
-            _end(pid)
+    requests.send(READY)
+    _answer(requests, settings, workers)
 
 
 def _answer(requests: socket.socket, settings: Settings, workers: set[int]) -> None:

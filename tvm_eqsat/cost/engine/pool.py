@@ -7,7 +7,10 @@ that depends on the candidate. So all of a batch is built before any of it is ti
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import shutil
+import tempfile
 import threading
 import weakref
 from collections.abc import Iterable, Sequence
@@ -21,7 +24,6 @@ from .process import Innocent, Nursery, Worker
 from .timing import Signature
 from .worker import Settings
 
-_SLOW = 3.0  # times the best of its batch: too slow to be measured with care
 _ATTEMPTS = 3  # at a build, while workers end for reasons of their own
 _GROWTH = 512 << 20  # bytes that a worker may have grown by before a fresh one takes its place
 
@@ -51,16 +53,27 @@ class WorkerPool:
         Threads that a candidate runs with; no more than there are CPUs.
     memory : int
         Bytes that each may allocate.
+
+    Attributes
+    ----------
+    folder : str
+        For artifacts; it is removed at the end, even if this process is killed.
     """
 
     def __init__(self, workers: int, threads: int, memory: int) -> None:
         cpus = host.cpus()
-        self.nursery = Nursery(Settings(cpus, cpus[:threads], memory))
+        self.folder = tempfile.mkdtemp(prefix="tvm-eqsat-engine-")
+        self.nursery = Nursery(Settings(cpus, cpus[:threads], memory, self.folder, os.getpid()))
         self.workers = [Worker(self.nursery) for _ in range(workers)]
         #: Held while a batch is built, or timed.
         self.lock = threading.RLock()
         self._fresh: dict[int, int] = {}
-        self._finalizer = weakref.finalize(self, self.nursery.close)
+        self._finalizer = weakref.finalize(self, _end, self.nursery, self.folder)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it can't be used any more."""
+        return not self._finalizer.alive
 
     @property
     def restarts(self) -> int:
@@ -94,7 +107,7 @@ class WorkerPool:
     def time(
         self, requests: Sequence[Request], config: EvaluatorConfig, build_timeout: float, timeout: float
     ) -> list[Outcome]:
-        """Time candidates one by one, those of a worker in a row: its threads spin for a while after each.
+        """Time candidates one by one, those of a worker in a row: its threads spin for a while after each run.
 
         What a worker held when it died is built again before the rest is timed.
         """
@@ -106,18 +119,11 @@ class WorkerPool:
                     self._build_missing(pending, requests, outcomes, build_timeout)
                     for worker in self.workers:
                         for i in pending:
-                            artifact, signature = requests[i]
-                            if i in outcomes or artifact not in worker.held or not worker.alive():
-                                continue
-                            slow = _SLOW * best.get(signature, float("inf"))
-                            worker.held.discard(artifact)
-                            try:
-                                ok, answer = worker.ask(timeout, "time", artifact, signature, config._asdict(), slow)
-                            except Innocent:
-                                continue
-                            outcomes[i] = Outcome(windows=tuple(answer)) if ok else Outcome(error=answer)
-                            if ok:
-                                best[signature] = min(best.get(signature, float("inf")), *answer)
+                            if worker.alive() and requests[i].artifact in worker.held:
+                                outcome = _time(worker, requests[i], config, timeout, best)
+                                if outcome is not None:
+                                    outcomes[i] = outcome
+                        worker.settle()
             except BaseException:
                 self.nursery.interrupt()
                 raise
@@ -134,7 +140,7 @@ class WorkerPool:
                 worker.stop()
 
     def close(self) -> None:
-        """End all processes."""
+        """End all processes and remove the folder."""
         self._finalizer()
 
     def _build_missing(
@@ -149,6 +155,11 @@ class WorkerPool:
                 outcomes[i] = Outcome(error=error)
 
 
+def _end(nursery: Nursery, folder: str) -> None:
+    nursery.close()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def _build(worker: Worker, artifact: str, timeout: float) -> str | None:
     for _ in range(_ATTEMPTS):
         with contextlib.suppress(Innocent):
@@ -157,3 +168,19 @@ def _build(worker: Worker, artifact: str, timeout: float) -> str | None:
                 worker.held.add(artifact)
             return None if ok else str(answer)
     return "worker processes end before they begin to work"
+
+
+def _time(
+    worker: Worker, request: Request, config: EvaluatorConfig, timeout: float, best: dict[Signature, float]
+) -> Outcome | None:
+    """Time a candidate that the worker holds; None if the worker was gone before it began."""
+    fastest = best.get(request.signature, math.inf)
+    worker.held.discard(request.artifact)
+    try:
+        ok, answer = worker.ask(timeout, "time", *request, config._asdict(), fastest)
+    except Innocent:
+        return None
+    if not ok:
+        return Outcome(error=answer)
+    best[request.signature] = min(fastest, *answer)
+    return Outcome(windows=tuple(answer))

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +22,11 @@ from .nursery import END, FORK, NUMBER, READY
 from .worker import Settings
 
 _START_SECONDS = 120.0  # importing TVM on a busy machine
+_SETTLE_SECONDS = 1.0
+# How often one of TVM's threads looks for new work before it sleeps. TVM's 300,000 keep a core busy for about a second
+# after a run, and what is timed there next would take longer. These are some ten milliseconds: enough from one run to
+# the next, even if a part of it is serial.
+_SPINS = "10000"
 
 
 class Innocent(Exception):
@@ -101,6 +107,7 @@ class Nursery:
         threads = str(len(self._settings.timing_cpus))
         package_root = str(Path(__file__).resolve().parents[3])
         env = {
+            "TVM_THREAD_POOL_SPIN_COUNT": _SPINS,
             **os.environ,
             "TVM_NUM_THREADS": threads,
             "TVM_BIND_THREADS": "0",  # to cores of the machine, even those that are not ours to use
@@ -194,6 +201,12 @@ class Worker:
             with contextlib.suppress(Innocent):
                 self.ask(_START_SECONDS, "forget", list(artifacts))
             self.held.difference_update(artifacts)
+
+    def settle(self) -> None:
+        """Wait until all its threads sleep."""
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        while self._pid is not None and host.runs(self._pid) and time.monotonic() < deadline:
+            time.sleep(1e-3)
 
     def memory(self) -> int:
         """Bytes that the process holds."""

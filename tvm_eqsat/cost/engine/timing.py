@@ -8,6 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 _PROBE = 2e-3  # seconds of the first, short window
+_HOPELESS = 3.0  # times the best: out of the running
+_BEHIND = 1.3  # times the best: which window is its median decides nothing
+_FEW = 3  # windows that are enough for it
 
 #: Kind, dtype and shape of each argument.
 Signature = tuple[tuple[str, str, tuple[int, ...]], ...]
@@ -43,11 +46,13 @@ class Arguments:
         return self._tensors
 
 
-def windows(module: Any, tensors: Sequence[Any], config: dict[str, Any], slow: float) -> list[float]:
+def windows(module: Any, tensors: Sequence[Any], config: dict[str, Any], best: float) -> list[float]:
     """Seconds of a run, averaged over each of some windows.
 
     A warm-up run and a short window come first. They tell how many runs a window of ``min_repeat_ms`` needs, so that
-    none is thrown away for having been too short.
+    none is thrown away for having been too short. The slower a candidate is, the fewer windows it gets: what it takes
+    exactly matters for the best ones only. The windows of all are alike, so their medians compare; only of one that is
+    out of the running, there is no more than the short one.
 
     Parameters
     ----------
@@ -57,31 +62,45 @@ def windows(module: Any, tensors: Sequence[Any], config: dict[str, Any], slow: f
         Its arguments.
     config : dict
         The fields of MetaSchedule's ``EvaluatorConfig``.
-    slow : float
-        A candidate that takes longer than these seconds, twice, is out of the running, and timed no further.
+    best : float
+        Seconds of the best candidate so far. One that takes 3 times as long, in two measurements, is timed no further;
+        one whose first windows are all 1.3 times as long gets three of them.
     """
     if config["enable_cpu_cache_flush"]:
         return _evaluate(module, tensors, f_preproc="cache_flush_cpu_non_first_arg", **_of(config))
     run = module["main"]
-    run(*tensors)
+    other = _clock(run, tensors)
     seconds = _clock(run, tensors)
     if seconds < _PROBE:
         (seconds,) = _evaluate(module, tensors, number=math.ceil(_PROBE / seconds), repeat=1)
-    if seconds > slow:
-        again = _clock(run, tensors)
-        if again > slow:  # so it wasn't a disturbance
-            return [seconds, again]
-        seconds = again
-    number = max(config["number"], math.ceil(config["min_repeat_ms"] * 1e-3 / max(seconds, 1e-9)))
+        other = _clock(run, tensors) if seconds > _HOPELESS * best else seconds
+    least = min(seconds, other)  # what disturbs the one won't disturb the other
+    if least > _HOPELESS * best:
+        return [seconds]
+    number = max(config["number"], math.ceil(config["min_repeat_ms"] * 1e-3 / max(least, 1e-9)))
+    wanted = config["repeat"]
+    found: list[float] = []
+    if number == 1:
+        wanted = _repeats(config, seconds)
+        found.append(seconds)
+    found += _take(module, tensors, number, min(_FEW, wanted) - len(found))
+    if len(found) < wanted and min(found) <= _BEHIND * best:
+        found += _take(module, tensors, number, wanted - len(found))
+    return found
+
+
+def _take(module: Any, tensors: Sequence[Any], number: int, count: int) -> list[float]:
+    """Some windows of ``number`` runs."""
     if number == 1:  # without the evaluator, which would run it once more
-        return [seconds, *(_clock(run, tensors) for _ in range(_repeats(config, seconds) - 1))]
-    return _evaluate(module, tensors, number=number, repeat=config["repeat"])
+        run = module["main"]
+        return [_clock(run, tensors) for _ in range(count)]
+    return _evaluate(module, tensors, number=number, repeat=count)
 
 
 def _repeats(config: dict[str, Any], seconds: float) -> int:
     """As many windows as asked for; but where one run is longer than a window, only three need be."""
     budget: float = config["repeat"] * config["min_repeat_ms"] * 1e-3
-    return min(config["repeat"], max(3, math.ceil(budget / seconds))) if budget else config["repeat"]
+    return min(config["repeat"], max(_FEW, math.ceil(budget / seconds))) if budget else config["repeat"]
 
 
 def _of(config: dict[str, Any]) -> dict[str, Any]:
