@@ -14,6 +14,7 @@ from tests.cost.builders import MACHINE, TARGET, module
 from tvm_eqsat.cost.database import DatabasePricer
 from tvm_eqsat.cost.lower import kernels
 from tvm_eqsat.cost.pricing import price_module, pricer_for
+from tvm_eqsat.cost.store import KernelStore
 from tvm_eqsat.errors import OptionError
 
 MATMUL = module(lambda e, x, w: e(op.nn.relu(e(op.matmul(x, w)))), (16, 32), (32, 8))
@@ -132,3 +133,23 @@ def test_the_roofline_fills_the_gaps(tmp_path, monkeypatch):
     assert pricer.source == "measured, else roofline"
     both = module(lambda e, x, w: e(op.nn.softmax(e(op.nn.relu(e(op.matmul(x, w)))))), (16, 32), (32, 8))
     assert set(price_module(both, TARGET, pricer).by_source()) == {"measured", "roofline"}
+
+
+def test_doubt_and_trials_are_told(tmp_path):
+    kernel = record(tmp_path, MATMUL, [[3e-3], [1e-3, 2e-3], [1e10]])
+    pricer = DatabasePricer(tmp_path, TARGET, MACHINE)
+    assert pricer.measured(kernel).trials == 3
+    assert pricer.uncertainty(kernel) == pytest.approx(0.5**0.5 / 1.5)
+    assert pricer.uncertainty(kernels(OTHER, TARGET)[0]) is None
+    record(tmp_path, OTHER, [[1e-3]])
+    assert pricer.measured(kernels(OTHER, TARGET)[0]) is None
+    pricer.refresh()
+    assert 0 < pricer.uncertainty(kernels(OTHER, TARGET)[0]) < 0.1
+
+
+def test_a_store_and_its_directory_price_alike(tmp_path, monkeypatch):
+    monkeypatch.setenv("TVM_EQSAT_CACHE", str(tmp_path / "cache"))
+    kernel = record(tmp_path, MATMUL, [[1e-3]])
+    store = KernelStore(tmp_path, TARGET)
+    prices = [pricer_for(TARGET, database).price(kernel) for database in (tmp_path, store)]
+    assert prices[0] == prices[1] and prices[0].source == "measured"

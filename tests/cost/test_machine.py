@@ -39,6 +39,7 @@ def test_measured_figures_are_plausible_and_quick():
     assert 1e9 < found.peak_flops < 1e14
     assert 1e8 < found.bandwidth < found.cache_bandwidth < 1e13
     assert found.threads == 2 and found.cache_bytes >= 1 << 20
+    assert 1e-8 < found.overhead < 2e-5 and found.launch > 0
 
 
 def test_the_second_process_reads_the_file(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -15,10 +16,11 @@ from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 
 from tests.cost.builders import MACHINE, TARGET, module
+from tvm_eqsat.cost.database import index_of
 from tvm_eqsat.cost.lower import Kernel, kernels
-from tvm_eqsat.cost.predict import Predictor, read_samples
-from tvm_eqsat.cost.predict.predictor import MINIMUM, ROOFLINE_UNCERTAINTY
-from tvm_eqsat.cost.pricer import RooflinePricer
+from tvm_eqsat.cost.predict import Predictor, Records, Sample
+from tvm_eqsat.cost.predict.predictor import MINIMUM
+from tvm_eqsat.cost.pricer import ROOFLINE_UNCERTAINTY, RooflinePricer
 from tvm_eqsat.cost.roofline import seconds as roofline
 from tvm_eqsat.errors import FormatError, OptionError
 
@@ -236,22 +238,56 @@ def test_a_missing_file_and_another_machine_are_named(trained, tmp_path):
 # -- records -----------------------------------------------------------------------------------------------------------
 
 
+def samples(folder, target=TARGET):
+    return Records(index_of(folder, target)).samples()
+
+
+def record(folder, kernel, *latencies):
+    database = ms.database.JSONDatabase(work_dir=str(folder))
+    workload = database.commit_workload(kernel.mod)
+    for latency in latencies:
+        trace, arguments = Schedule(kernel.mod).trace, ms.arg_info.ArgInfo.from_entry_func(kernel.mod)
+        database.commit_tuning_record(ms.database.TuningRecord(trace, workload, latency, TARGET, arguments))
+
+
 def test_records_are_read_trial_by_trial(tmp_path):
-    database = ms.database.JSONDatabase(work_dir=str(tmp_path))
-    for kernel, latencies in ((KNOWN[0], [[4.0], [1e10], [1.0, 3.0]]), (KNOWN[1], [None, [1e10]]), (KNOWN[2], [[5.0]])):
-        workload = database.commit_workload(kernel.mod)
-        for latency in latencies:
-            trace, arguments = Schedule(kernel.mod).trace, ms.arg_info.ArgInfo.from_entry_func(kernel.mod)
-            database.commit_tuning_record(ms.database.TuningRecord(trace, workload, latency, TARGET, arguments))
-    first, second = read_samples(tmp_path, TARGET)
+    record(tmp_path, KNOWN[0], [4.0], [1e10], [1.0, 3.0])
+    record(tmp_path, KNOWN[1], None, [1e10])
+    record(tmp_path, KNOWN[2], [5.0])
+    first, second = samples(tmp_path)
     assert first.trials == (4.0, float("inf"), 2.0) and second.trials == (5.0,)
-    assert (first.best(), first.best(1), first.best(2)) == (2.0, 4.0, 4.0)
+    assert first.best() == 2.0
     assert (first.kernel.hash, first.kernel.work) == (KNOWN[0].hash, KNOWN[0].work)
     assert tvm_ffi.structural_equal(first.kernel.mod, KNOWN[0].mod)
-    assert read_samples(tmp_path, tvm.target.Target({"kind": "llvm", "mcpu": "x86-64-v2"})) == []
+    assert samples(tmp_path, tvm.target.Target({"kind": "llvm", "mcpu": "x86-64-v2"})) == []
     assert Predictor.from_records(tmp_path, TARGET, MACHINE).source == "roofline"
+
+
+def test_what_some_of_the_trials_would_have_found():
+    trials = (3.0, 1.0, float("inf"), 2.0, 8.0, 1.5)
+    sample = Sample(KNOWN[0], trials)
+    for count in range(1, 6):
+        best = [min(c) for c in combinations([t for t in trials if t < float("inf")], count)]
+        assert sample.expected(count) == pytest.approx(np.exp(np.mean(np.log(best))))
+    assert Sample(KNOWN[0], (2.0,)).expected(1) == pytest.approx(2.0)
 
 
 def test_a_folder_without_records_is_named(tmp_path):
     with pytest.raises(OptionError, match="no MetaSchedule database"):
         Predictor.from_records(tmp_path, TARGET, MACHINE)
+
+
+def test_what_is_measured_later_is_learned_on_refresh(tmp_path):
+    for kernel in KNOWN[: MINIMUM - 1]:
+        record(tmp_path, kernel, [law(kernel)])
+    predictor = Predictor.from_records(tmp_path, TARGET, MACHINE)
+    assert predictor.source == "roofline"
+    for kernel in KNOWN[MINIMUM - 1 : 40]:
+        record(tmp_path, kernel, [law(kernel)])
+    assert predictor.source == "roofline"
+    predictor.refresh()
+    assert (predictor.source, predictor.kernels) == ("predicted", 40)
+    price = predictor.price(ASKED[0])
+    record(tmp_path, KNOWN[40], [law(KNOWN[40])])
+    predictor.refresh()  # one more than forty: not worth learning again
+    assert (predictor.price(ASKED[0]), predictor.kernels) == (price, 40)

@@ -7,7 +7,8 @@ from tvm import relax
 from tvm.relax import op
 
 from tests.cost.builders import MACHINE, TARGET, constant, conv, module
-from tvm_eqsat.cost.pricer import Chain, Price, RooflinePricer
+from tvm_eqsat.cost.lower import kernels
+from tvm_eqsat.cost.pricer import ROOFLINE_UNCERTAINTY, Chain, Price, RooflinePricer
 from tvm_eqsat.cost.pricing import price_module, pricer_for
 from tvm_eqsat.errors import MeasurementError
 
@@ -24,6 +25,12 @@ class Knows:
     def price(self, kernel):
         return Price(self.seconds, self.source) if self.word in kernel.name else None
 
+    def uncertainty(self, kernel):
+        return 0.1 if self.word in kernel.name else None
+
+    def refresh(self):
+        self.seconds /= 2
+
 
 def seconds(build, *shapes):
     return price_module(module(build, *shapes), TARGET, ROOFLINE).seconds
@@ -38,6 +45,16 @@ def test_the_first_pricer_that_knows_answers():
     }
     assert price.seconds == 1.0 + price.by_source()["roofline"]
     assert price.calls == 2
+
+
+def test_a_chain_answers_with_the_doubt_of_the_pricer_that_answers():
+    (matmul,) = kernels(module(lambda e, x, w: e(op.matmul(x, w)), (8, 8), (8, 8)), TARGET)
+    chain = Chain(Knows("softmax", 1.0), Knows("mat", 5.0), ROOFLINE)
+    assert chain.uncertainty(matmul) == 0.1
+    assert Chain(Knows("softmax", 1.0), ROOFLINE).uncertainty(matmul) == ROOFLINE_UNCERTAINTY
+    assert Chain(Knows("softmax", 1.0)).uncertainty(matmul) is None
+    chain.refresh()
+    assert chain.price(matmul).seconds == 2.5
 
 
 def test_calls_are_multiplied():

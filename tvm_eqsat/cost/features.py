@@ -17,7 +17,8 @@ from tvm import tirx
 from tvm.s_tir import SBlock
 
 from ..graph.types import dtype_bits
-from .kernel_work import _Block, _blocks, _factor, _is_part, _mentions, _stride, _variables
+from .lanes import lanes
+from .loops import Block, blocks_of, factor_of, is_part, mentions, step_of, variables_of
 from .lower import Kernel
 from .machine import Machine
 from .roofline import Kind, in_rows, seconds
@@ -37,6 +38,7 @@ FEATURES: tuple[str, ...] = (
     *("blocks", "reductions", "before", "after", "after_loads", "transcendental"),
     *("padding", "padding_waste", "conditions", "conditions_inner", "arms", "parts", "divisions"),
     *("uniform", "scattered", "broadcast", "passes"),
+    *("lanes_contiguous", "lanes_broadcast", "lanes_strided", "lanes_gathered", "gathering"),
     *("points", "spatial", "reduced", "inner", "inner_power", "inner_fit", "inner_chunk", "second", "second_power"),
     *("outer", "sum_inner", "sum_window", "loads", "stride", "dilation"),
     *("parameter_bytes", "scratch_bytes", "output_bytes", "over_l1", "over_l2", "over_last"),
@@ -82,11 +84,11 @@ def features(kernel: Kernel, machine: Machine) -> np.ndarray:
 @lru_cache(maxsize=8192)
 def _remembered(key: _Key) -> np.ndarray:
     func = key.kernel.mod["main"]  # type: ignore[index]
-    blocks = _blocks(func)
+    blocks = blocks_of(func)
     found = _limits(key.kernel, key.machine) | _sizes(func, key.machine)
     if blocks:  # a sort or a scan has none
         anchor = max(blocks, key=lambda b: (b.contraction, bool(b.reduced), b.points))
-        found |= _surroundings(blocks, anchor) | _walks(blocks) | _loops(anchor) | _access(anchor)
+        found |= _surroundings(blocks, anchor) | _walks(blocks) | _lanes(blocks) | _loops(anchor) | _access(anchor)
     vector = np.array([found.get(name, 0.0) for name in FEATURES], np.float32)
     vector.flags.writeable = False
     return vector
@@ -140,12 +142,12 @@ def _elements(buffer: Any) -> float:
     return float(prod(int(d) if isinstance(d, tirx.IntImm) else 1 for d in buffer.ty.shape))
 
 
-def _surroundings(blocks: list[_Block], anchor: _Block) -> dict[str, float]:
+def _surroundings(blocks: list[Block], anchor: Block) -> dict[str, float]:
     """What was fused with the heaviest part: padding, prologue, epilogue."""
     at = blocks.index(anchor)
     padding = [b for b in blocks if b.conditions]
     read = sum(min(_elements(load.source) for load in b.loads) for b in padding if b.loads)
-    inner_conditions = [b for b in padding if b.outputs and any(_mentions(c, b.outputs[-1]) for c in b.conditions)]
+    inner_conditions = [b for b in padding if b.outputs and any(mentions(c, b.outputs[-1]) for c in b.conditions)]
     loads = [(b, load) for b in blocks for load in b.loads]
     return {
         "blocks": float(len(blocks)),
@@ -159,12 +161,12 @@ def _surroundings(blocks: list[_Block], anchor: _Block) -> dict[str, float]:
         "conditions": float(len(anchor.conditions)),
         "conditions_inner": float(bool(inner_conditions)),
         "arms": float(sum(len(b.conditions) for b in padding if len(b.loads) > 1)),
-        "parts": float(sum(_is_part(load, b.store) for b, load in loads)),
+        "parts": float(sum(is_part(load, b.store) for b, load in loads)),
         "divisions": float(sum("//" in str(load.indices) or "%" in str(load.indices) for _, load in loads)),
     }
 
 
-def _walks(blocks: list[_Block]) -> dict[str, float]:
+def _walks(blocks: list[Block]) -> dict[str, float]:
     """How all parts together walk through memory, along their innermost axes."""
     steps: list[tuple[int, float]] = []  # points of a load, and from one of them to the next
     for block in blocks:
@@ -181,7 +183,18 @@ def _walks(blocks: list[_Block]) -> dict[str, float]:
     }
 
 
-def _loops(block: _Block) -> dict[str, float]:
+def _lanes(blocks: list[Block]) -> dict[str, float]:
+    """What vectors read along the outputs of the last of the largest statements."""
+    largest = max(b.points for b in blocks)
+    block = [b for b in blocks if b.points == largest][-1]
+    found = lanes(block, blocks)
+    return {
+        **{f"lanes_{how}": float(count) for how, count in found._asdict().items()},
+        "gathering": _log(block.points * found.gathered),
+    }
+
+
+def _loops(block: Block) -> dict[str, float]:
     """Iteration space of the heaviest part: what there is to parallelise, tile, vectorise and sum up."""
     outputs = [block.extents[v] for v in block.outputs] or [1]
     sums = [block.extents[v] for v in block.reduced]
@@ -208,7 +221,7 @@ def _power_of_two(n: int) -> int:
     return min(64, n & -n)
 
 
-def _access(block: _Block) -> dict[str, float]:
+def _access(block: Block) -> dict[str, float]:
     """How the heaviest part walks through what it reads."""
     found: dict[str, float] = {}
     reduced = [v for v in block.extents if v in block.reduced and block.extents[v] > 1]
@@ -220,7 +233,7 @@ def _access(block: _Block) -> dict[str, float]:
     operands = _operands(block)
     for i, load in enumerate(operands[:_OPERANDS]):
         name = f"operand{i}"
-        used = set().union(*map(_variables, load.indices))
+        used = set().union(*map(variables_of, load.indices))
         found[f"{name}_bytes"] = _log(_nbytes([load.source]))
         found[f"{name}_reuse"] = _log(block.points / max(1, prod(n for v, n in block.extents.items() if v in used)))
         for what, variables in axes.items():
@@ -231,19 +244,19 @@ def _access(block: _Block) -> dict[str, float]:
     return found
 
 
-def _operands(block: _Block) -> list[Any]:
+def _operands(block: Block) -> list[Any]:
     """What is read apart from the sum itself, the largest first."""
     own = block.store.buffer
     loads = [load for load in block.loads if not load.source.same_as(own)]
     return sorted(loads, key=lambda load: -_elements(load.source))
 
 
-def _distance(block: _Block, load: Any, axis: Any) -> float:
+def _distance(block: Block, load: Any, axis: Any) -> float:
     """Elements between what two neighbours along an axis read: 0 is the same, 1 the next; logarithmic beyond."""
-    step = _stride(block, load, axis)
+    step = step_of(block, load, axis)
     if step is not None:
         return float(step if abs(step) <= 1 else 1 + log2(abs(step)))
-    where = [i for i, index in enumerate(load.indices) if _mentions(index, axis)]
+    where = [i for i, index in enumerate(load.indices) if mentions(index, axis)]
     if len(where) != 1:
         return _NOT_AFFINE
     shape = [int(d) if isinstance(d, tirx.IntImm) else 1 for d in load.source.ty.shape]
@@ -252,5 +265,5 @@ def _distance(block: _Block, load: Any, axis: Any) -> float:
 
 def _largest_step(loads: list[Any], axes: list[Any]) -> float:
     """The largest factor of an axis in any index: the stride or the dilation of a window."""
-    factors = [_factor(index, axis) or 0 for load in loads for index in load.indices for axis in axes]
-    return float(max(map(abs, factors), default=0))
+    steps = [factor_of(index, axis) or 0 for load in loads for index in load.indices for axis in axes]
+    return float(max(map(abs, steps), default=0))

@@ -45,7 +45,10 @@ def legalize_pass(mod: tvm.IRModule, target: Target) -> tvm.transform.Pass:
         if isinstance(value, relax.Call) and isinstance(value.op, tvm.ir.Op)
     }
     known = {name: _default(name) for name in sorted(names)}
-    return relax.transform.LegalizeOps({n: _remembering(n, str(target), f) for n, f in known.items() if f is not None})
+    text, added = str(target), dict[Any, Any]()
+    return relax.transform.LegalizeOps(
+        {name: _remembering(name, text, legalize, added) for name, legalize in known.items() if legalize is not None}
+    )
 
 
 def _default(name: str) -> Legalize | None:
@@ -54,7 +57,9 @@ def _default(name: str) -> Legalize | None:
     return found
 
 
-def _remembering(name: str, target: str, legalize: Legalize) -> Legalize:
+def _remembering(name: str, target: str, legalize: Legalize, added: dict[Any, Any]) -> Legalize:
+    """``legalize`` with a memory; ``added`` holds the functions that the module has: TVM would hash them anew."""
+
     def lower(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
         operands = _operands(call.args)
         key = tvm_ffi.StructuralKey([target, name, call.attrs, call.ty, *(_signature(a) for a in call.args)])
@@ -62,7 +67,9 @@ def _remembering(name: str, target: str, legalize: Legalize) -> Legalize:
         if found is not None:
             _memory.move_to_end(key)
             func, hint, positions, out = found
-            return relax.call_tir(builder.add_func(func, hint), [operands[i] for i in positions], out)
+            if func not in added:
+                added[func] = builder.add_func(func, hint)
+            return relax.call_tir(added[func], [operands[i] for i in positions], out)
         result = legalize(builder, call)
         entry = _entry(builder, result, operands)
         if entry is not None:

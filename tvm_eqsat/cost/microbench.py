@@ -1,14 +1,15 @@
-"""Two kernels that time a core: multiply-adds in registers, and a copy."""
+"""Small programs that time a core: multiply-adds in registers, a copy, and calls."""
 
 from __future__ import annotations
 
 import numpy as np
 import tvm
-from tvm import te
+from tvm import relax, te, tirx
 from tvm.target import Target
 
 _WINDOWS = 40  # the fastest of many short windows is the one that no other process interrupted
 _ROWS, _DEPTH, _REPEATS = 6, 256, 64
+_CALLS, _ELEMENTS = 16, 16  # of a program that does next to nothing
 
 
 def fma_rate(target: Target, lanes: int) -> float:
@@ -68,6 +69,40 @@ def copy_rate(target: Target, lanes: int, elements: int) -> float:
     (loop,) = sch.get_loops(sch.get_sblock("copy"))
     sch.vectorize(sch.split(loop, [None, lanes])[1])
     return 8.0 * elements / _fastest(sch.mod, target, [(elements,), (elements,)])
+
+
+def call_overhead(target: Target) -> float:
+    """Seconds that Relax's virtual machine adds to each kernel: what a program takes longer than its kernels.
+
+    Parameters
+    ----------
+    target : tvm.target.Target
+        A CPU target that runs on this host.
+
+    Returns
+    -------
+    float
+        Seconds of one call, with the look-up of its operands and result.
+    """
+    source = te.placeholder((_ELEMENTS,), name="source")
+    halved = te.compute((_ELEMENTS,), lambda i: source[i] * tirx.const(0.5, "float32"), name="halved")
+    sch = tvm.s_tir.Schedule(te.create_prim_func([source, halved]))
+    (loop,) = sch.get_loops(sch.get_sblock("halved"))
+    sch.vectorize(loop)
+    opaque = tirx.IntImm("int32", 8)  # the kernels stay apart
+    kernel = sch.mod["main"].without_attr("global_symbol").with_attr({"op_pattern": opaque, "tirx.is_scheduled": True})
+    builder, tensor = relax.BlockBuilder(), relax.TensorType((_ELEMENTS,), "float32")
+    with builder.function("main", [x := relax.Var("x", tensor)]):
+        function, value = builder.add_func(kernel, "halve"), x
+        with builder.dataflow():
+            for _ in range(_CALLS):
+                value = builder.emit(relax.call_tir(function, [value], tensor))
+            out = builder.emit_output(value)
+        builder.emit_func_output(out)
+    machine = relax.VirtualMachine(tvm.compile(builder.get(), target), tvm.cpu())
+    array = tvm.runtime.tensor(np.ones(_ELEMENTS, "float32"))
+    program = min(machine.time_evaluator("main", tvm.cpu(), number=10, repeat=_WINDOWS)(array).results)
+    return max(1e-8, float(program) / _CALLS - _fastest(sch.mod, target, [(_ELEMENTS,), (_ELEMENTS,)]))
 
 
 def _fastest(mod: tvm.IRModule, target: Target, shapes: list[tuple[int, ...]]) -> float:

@@ -24,9 +24,10 @@ from ..egraph.egraph import EGraph
 from ..egraph.frozen import FrozenEGraph
 from ..graph.operator import OPERATORS, Fusion
 from ..graph.types import TensorType, ValueType
+from .calibration import Calibration
 from .machine import Machine
 from .node_work import OP_CALLS, node_work
-from .roofline import Kind, Work, seconds
+from .roofline import Kind, Work, busy_seconds, seconds
 
 #: Price of an operator that costs nothing at run time but shouldn't be added for nothing.
 _VIEW = 1e-9
@@ -56,12 +57,24 @@ class NodeCost:
     movement : float
         Share of a data movement's own price that is charged: 1 if it needs a kernel of its own, 0 if it always
         shares its neighbours'.
+    calibration : Calibration, optional
+        What measured kernels say: it scales the roofline time of whatever starts a kernel. What an operator adds at the
+        end of another one's loops was never measured by itself.
     """
 
-    def __init__(self, machine: Machine, *, fold_limit: int = 256 << 20, movement: float = 1.0) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        *,
+        fold_limit: int = 256 << 20,
+        movement: float = 1.0,
+        calibration: Calibration | None = None,
+    ) -> None:
         self.machine = machine
         self.fold_limit = fold_limit
         self.movement = movement
+        self.calibration = calibration
+        self._call = machine.overhead + machine.launch  # of a kernel that is the same in every program
         self._memory: dict[Any, float] = {}
 
     def __call__(self, op: str, attrs: tuple[Any, ...], ins: Sequence[NodeInfo], out: NodeInfo) -> float:
@@ -82,7 +95,7 @@ class NodeCost:
             Seconds.
         """
         if op == "opaque":
-            return self.machine.overhead
+            return self._call
         if not ins:
             return 0.0
         key = (op, attrs, *ins)
@@ -94,7 +107,7 @@ class NodeCost:
     def _price(self, op: str, attrs: tuple[Any, ...], ins: Sequence[NodeInfo], out: NodeInfo) -> float:
         types, result = [i.type for i in ins if not isinstance(i.type, ValueType)], out.type
         if isinstance(result, ValueType) or len(types) < len(ins):
-            return self.machine.overhead
+            return self._call
         # A member of a constant e-class may still compute it from activations: only the operands tell.
         const = min(i.const for i in ins)
         if const == 1 or (const == 2 and result.bytes() <= self.fold_limit):
@@ -105,7 +118,8 @@ class NodeCost:
         work = node_work(op, attrs, types, result)
         if work is None:
             return _VIEW
-        price = seconds(self.machine, work) + self.machine.overhead
+        factor = 1.0 if self.calibration is None else self.calibration.factor(work, self.machine)
+        price = factor * seconds(self.machine, work) + self.machine.overhead
         return self.movement * price + _VIEW if fusion == Fusion.INJECTIVE else price
 
     def _epilogue(self, op: str, attrs: Any, types: list[TensorType], out: TensorType) -> float:
@@ -118,7 +132,7 @@ class NodeCost:
             calls=OP_CALLS.get(op, 0) * out.numel(),
             dtype=out.dtype,
         )
-        return seconds(self.machine, work) + _VIEW
+        return busy_seconds(self.machine, work) + _VIEW
 
 
 def priced(egraph: EGraph, frozen: FrozenEGraph, cost: NodeCost) -> FrozenEGraph:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..graph.operator import OPERATORS
 from ..graph.types import Dim, Symbol, TensorType
-from .kernel_work import CALLS
+from .loops import CALLS
 from .roofline import Kind, Work, in_rows
 
 #: Transcendental functions in each output element, in units of one ``exp``.

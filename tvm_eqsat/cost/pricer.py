@@ -12,6 +12,10 @@ from .lower import Kernel
 from .machine import Machine
 from .roofline import seconds
 
+#: Relative standard deviation of measured latencies around the roofline's prices, for 218 kernels of 13 models
+#: (``examples/benchmarks/predictor.py``).
+ROOFLINE_UNCERTAINTY = 0.9
+
 
 class Price(NamedTuple):
     """What one call of a kernel costs.
@@ -44,6 +48,12 @@ class KernelPricer(Protocol):
     def price(self, kernel: Kernel) -> Price | None:
         """The price of one call, or None if this pricer doesn't know."""
 
+    def uncertainty(self, kernel: Kernel) -> float | None:
+        """Standard deviation of the measured latency around the price, relative to it; None with :meth:`price`."""
+
+    def refresh(self) -> None:
+        """Take in what was measured since, if prices depend on that."""
+
 
 class RooflinePricer:
     """Prices from arithmetic and traffic alone; knows every kernel.
@@ -63,6 +73,13 @@ class RooflinePricer:
         """Roofline time, plus the overhead of a call."""
         return Price(seconds(self.machine, kernel.work) + self.machine.overhead, self.source)
 
+    def uncertainty(self, kernel: Kernel) -> float:
+        """:data:`ROOFLINE_UNCERTAINTY`."""
+        return ROOFLINE_UNCERTAINTY
+
+    def refresh(self) -> None:
+        """Nothing: the roofline doesn't learn."""
+
 
 class Chain:
     """The first pricer that knows a kernel answers.
@@ -75,7 +92,11 @@ class Chain:
 
     def __init__(self, *pricers: KernelPricer) -> None:
         self.pricers = pricers
-        self.source = ", else ".join(p.source for p in pricers)
+
+    @property
+    def source(self) -> str:
+        """The sources in the order in which they are asked."""
+        return ", else ".join(dict.fromkeys(p.source for p in self.pricers))
 
     def price(self, kernel: Kernel) -> Price | None:
         """The first answer."""
@@ -84,3 +105,16 @@ class Chain:
             if found is not None:
                 return found
         return None
+
+    def uncertainty(self, kernel: Kernel) -> float | None:
+        """The doubt of the pricer that answers."""
+        for pricer in self.pricers:
+            found = pricer.uncertainty(kernel)
+            if found is not None:
+                return found
+        return None
+
+    def refresh(self) -> None:
+        """Let each pricer take in what was measured since."""
+        for pricer in self.pricers:
+            pricer.refresh()

@@ -15,33 +15,41 @@ from .database import DatabasePricer
 from .lower import Kernel, kernels
 from .machine import machine_for
 from .pricer import Chain, KernelPricer, Price, RooflinePricer
+from .store import KernelStore
 
 __all__ = ["KernelPricer", "ModulePrice", "Price", "Row", "price_kernels", "price_module", "pricer_for"]
 
 
-def pricer_for(target: Target, database: str | Path = "") -> KernelPricer:
-    """The best pricer that there is for a target.
+def pricer_for(target: Target, database: str | Path | KernelStore = "", *, trials: int = 64) -> Chain:
+    """The best pricer that there is for a target: measured latencies, else learned ones, else the roofline.
 
     Parameters
     ----------
     target : tvm.target.Target
         The target.
-    database : str or pathlib.Path
-        A MetaSchedule database directory, asked first; empty for none.
+    database : str, pathlib.Path or KernelStore
+        A MetaSchedule database: its directory, or an open store, of which prices are always the latest; empty for none.
+    trials : int
+        What is learned are the latencies of kernels tuned with so many trials.
 
     Returns
     -------
-    KernelPricer
-        It knows every kernel.
+    Chain
+        It knows every kernel. After records were added, :meth:`~.pricer.Chain.refresh` takes them in.
 
     Raises
     ------
     OptionError
-        There is no database in that directory.
+        There is no database in that directory, or the store is another target's.
     """
     machine = machine_for(target)
     roofline = RooflinePricer(machine)
-    return Chain(DatabasePricer(database, target, machine), roofline) if str(database) else roofline
+    if not isinstance(database, KernelStore) and not str(database):
+        return Chain(roofline)
+    from .predict import Predictor  # it takes a second to load what it learns with
+
+    measured = DatabasePricer(database, target, machine)
+    return Chain(measured, Predictor.from_records(measured.index, target, machine, trials=trials), roofline)
 
 
 class Row(NamedTuple):

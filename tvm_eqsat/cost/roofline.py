@@ -132,8 +132,13 @@ def seconds(machine: Machine, work: Work) -> float:
     Returns
     -------
     float
-        Seconds: the longer of computing and transferring, which overlap.
+        Seconds: launching it, and the longer of computing and transferring, which overlap.
     """
+    return machine.launch + busy_seconds(machine, work)
+
+
+def busy_seconds(machine: Machine, work: Work) -> float:
+    """Like :func:`seconds`, for work that is done inside a kernel which runs anyway."""
     compute, bandwidth = EFFICIENCY[work.kind]
     if work.depth:
         compute *= work.depth / (work.depth + _SHORT_SUM)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
-from pathlib import Path
+from math import exp, inf, log
 
-from tvm.target import Target
+import tvm
 
-from ...errors import OptionError
 from ..kernel_work import work_of
 from ..lower import Kernel
-from ..store import Index, Provenance, Settings, this_host, this_version
-from ..store.format import RECORDS, WORKLOADS
+from ..store import Index
 from ..store.load import load_workload
 
 
@@ -31,50 +28,74 @@ class Sample:
     kernel: Kernel
     trials: tuple[float, ...]
 
-    def best(self, trials: int | None = None) -> float:
-        """The best latency among the first ``trials``, or all of them: seconds, infinite if none succeeded."""
-        return min(self.trials[:trials], default=inf)
+    def best(self) -> float:
+        """The best latency: seconds, infinite if no trial succeeded."""
+        return min(self.trials, default=inf)
+
+    def expected(self, trials: int) -> float:
+        """The best latency that so many of the successful trials find: seconds.
+
+        The geometric mean over all choices of ``trials`` out of them, which varies far less than the best of any one
+        choice. Of n latencies in rising order, the j-th (from 0) is the best in C(n-j-1, k-1) of C(n, k) choices.
+
+        Parameters
+        ----------
+        trials : int
+            From 1 to the number of trials that succeeded.
+        """
+        logs = [log(t) for t in sorted(self.trials) if t < inf]
+        n, share, total = len(logs), trials / len(logs), 0.0
+        for j, value in enumerate(logs[: n - trials + 1]):
+            total += share * value
+            share *= (n - trials - j) / (n - j - 1) if j + 1 < n else 0.0
+        return exp(total)
 
 
-def read_samples(work_dir: str | Path, target: Target, settings: Settings | None = None) -> list[Sample]:
-    """Every kernel of a database that was measured on this host for a target at least once.
+class Records:
+    """All trials of every kernel of a database, which may grow: each kernel is loaded once.
 
     Parameters
     ----------
-    work_dir : str or pathlib.Path
-        Directory with ``database_workload.json`` and ``database_tuning_record.json``.
-    target : tvm.target.Target
-        Records of other targets are left out.
-    settings : Settings, optional
-        Latencies that were measured otherwise are left out; by default, all count.
-
-    Returns
-    -------
-    list of Sample
-        In the order of the database.
-
-    Raises
-    ------
-    OptionError
-        There is no such directory, or it holds no database.
+    index : Index
+        What the database says, from :func:`~tvm_eqsat.cost.database.index_of`.
     """
-    folder = Path(work_dir)
-    if not all((folder / name).is_file() for name in (WORKLOADS, RECORDS)):
-        raise OptionError(f"{folder} holds no MetaSchedule database to learn from; `tvmc tune -o {folder}` makes one")
-    index = Index(folder, target, Provenance(this_host(), this_version(), settings))
-    found = []
-    for position in index.all_positions():
-        entries = sorted((e for e in index.entries(position) if e.counts), key=lambda e: e.offset)
-        trials = tuple(entry.seconds for entry in entries)
-        kernel = _kernel(index.workload(position)) if min(trials, default=inf) < inf else None
-        if kernel is not None:
-            found.append(Sample(kernel, trials))
-    return found
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._generation = index.generation
+        self._kernels: dict[int, Kernel | None] = {}
+
+    @property
+    def trials(self) -> int:
+        """How many trials there are."""
+        return self._index.records_of_target
+
+    def refresh(self) -> None:
+        """Take in what was added to the database."""
+        self._index.refresh()
+
+    def samples(self) -> list[Sample]:
+        """Every kernel that was measured successfully at least once, in the order of the database."""
+        if self._generation != self._index.generation:
+            self._generation = self._index.generation
+            self._kernels.clear()
+        found = []
+        for position in self._index.all_positions():
+            entries = sorted((e for e in self._index.entries(position) if e.counts), key=lambda e: e.offset)
+            trials = tuple(entry.seconds for entry in entries)
+            if min(trials, default=inf) < inf:
+                kernel = self._kernel(position)
+                if kernel is not None:
+                    found.append(Sample(kernel, trials))
+        return found
+
+    def _kernel(self, position: int) -> Kernel | None:
+        if position not in self._kernels:
+            line = self._index.workload(position)
+            workload = load_workload(line)
+            self._kernels[position] = None if workload is None else _kernel(workload.mod, int(line[0]))
+        return self._kernels[position]
 
 
-def _kernel(line: list[str]) -> Kernel | None:
-    workload = load_workload(line)
-    if workload is None:
-        return None
-    mod, shash = workload.mod, int(line[0])
+def _kernel(mod: tvm.IRModule, shash: int) -> Kernel:
     return Kernel(f"kernel_{shash:016x}", 1, work_of(mod["main"]), mod, shash)
