@@ -12,8 +12,6 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 
-import numpy as np
-import onnxruntime as ort
 import tvm
 from onnx import ModelProto
 from rich.console import Console
@@ -22,14 +20,10 @@ from tvm import relax
 from tvm.relax.frontend.onnx import from_onnx
 
 from examples.models import MODELS, random_inputs
+from examples.programs import TOLERANCE, difference, onnxruntime
 from tvm_eqsat.cost.threads import available_cores, use_threads
 from tvm_eqsat.transform import host_target
 from tvm_eqsat.verify.module import compile_quickly
-
-#: Largest accepted difference, relative to the largest value of the output. A float32 sum of n products in another
-#: order differs by about sqrt(n) * 6e-8 of its scale, 3e-6 for the largest layers here, and some 100 layers add up
-#: at random; a wrong rule differs by the scale itself.
-TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -70,16 +64,12 @@ def check(model: ModelProto, *, seed: int = 0, **options: object) -> Check:
     relax.analysis.well_formed(mod)
     machine = compile_quickly(mod, target)
     inputs = random_inputs(model, seed=seed)
-    found = machine["main"](*[tvm.runtime.tensor(inputs[tensor.name]) for tensor in model.graph.input])
+    found = machine["main"](*[tvm.runtime.tensor(value) for value in inputs.values()])
     outputs = [found.numpy()] if isinstance(found, tvm.runtime.Tensor) else [item.numpy() for item in found]
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    expected = session.run(None, inputs)
+    expected = onnxruntime(model, inputs, available_cores())()
     report = optimize.report
     return Check(
-        difference=max(
-            float(np.abs(f - e).max() / np.abs(e).max()) if f.shape == e.shape else float("inf")
-            for f, e in zip(outputs, expected, strict=True)
-        ),
+        difference=difference(outputs, expected),
         changed=report.changed,
         nodes=sum(region.iterations[-1]["nodes"] for region in report.regions),
         stop_reason=", ".join(dict.fromkeys(region.stop_reason for region in report.regions)),

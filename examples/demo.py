@@ -14,22 +14,19 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
-import tvm
 from tvm import relax
 
 import tvmc
 from examples.benchmarks.timing import side_by_side
 from examples.models import MODELS, random_inputs
+from examples.programs import TOLERANCE, Program, difference, from_library, onnxruntime, target_for
 from tvm_eqsat.cost.threads import available_cores, use_threads
 from tvm_eqsat.options import EqSatOptions, presets
-from tvm_eqsat.transform import host_target
 
 UNTUNED, TUNED, EQSAT, ORT = "TVM untuned", "TVM + MetaSchedule", "EqSatOptimize + MetaSchedule", "onnxruntime"
 
@@ -42,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         logging.getLogger(name).setLevel(logging.WARNING if args.quiet else logging.INFO)
         logging.getLogger(name).addHandler(handler)
     threads = use_threads(args.threads)
-    target = tvm.target.Target({**json.loads(str(host_target())), "num-cores": threads})
+    target = target_for(threads)
 
     def say(text: str) -> None:
         if not args.quiet:
@@ -82,11 +79,11 @@ def main(argv: list[str] | None = None) -> int:
             UNTUNED: _compiled(model, target, None, inputs, work / "untuned.so"),
             TUNED: _compiled(model, target, work / "tvm", inputs, work / "tuned.so"),
             EQSAT: _compiled(rewritten, target, work / "eqsatoptimize", inputs, work / "eqsat.so"),
-            ORT: _onnxruntime(proto, inputs, threads),
+            ORT: onnxruntime(proto, inputs, threads),
         }
     with _Stage("measure", stages):
         expected = runs[ORT]()
-        errors = {name: _difference(run(), expected) for name, run in runs.items() if name != ORT}
+        errors = {name: difference(run(), expected) for name, run in runs.items() if name != ORT}
         times = side_by_side(runs, rounds=args.rounds)
 
     rows: list[dict[str, Any]] = [
@@ -132,9 +129,9 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--tolerance",
         type=float,
-        default=1e-4,
+        default=TOLERANCE,
         help="largest accepted difference, relative to the largest output; float32 sums in another order differ by"
-        " about 1e-6 a layer. Default: 1e-4",
+        f" about 1e-6 a layer. Default: {TOLERANCE:g}",
     )
     parser.add_argument("--quiet", action="store_true", help="print only the table")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object on the last line")
@@ -158,32 +155,10 @@ class _Stage:
         self.stages[self.name] = time.perf_counter() - self.started
 
 
-def _compiled(
-    model: Any, target: Any, records: Path | None, inputs: dict[str, np.ndarray], path: Path
-) -> Callable[[], list[np.ndarray]]:
-    """The model, compiled and loaded, as a function without arguments."""
+def _compiled(model: Any, target: Any, records: Path | None, inputs: dict[str, np.ndarray], path: Path) -> Program:
+    """The model, compiled and loaded."""
     tvmc.compile(model, target, tuning_records=records, package_path=path)
-    machine = relax.VirtualMachine(tvm.runtime.load_module(str(path)), tvm.cpu())
-    tensors = [tvm.runtime.tensor(inputs[name]) for name in model.input_names]
-    run = machine["main"]
-
-    def call() -> list[np.ndarray]:
-        found = run(*tensors)
-        return [found.numpy()] if hasattr(found, "numpy") else [item.numpy() for item in found]
-
-    return call
-
-
-def _onnxruntime(proto: onnx.ModelProto, inputs: dict[str, np.ndarray], threads: int) -> Callable[[], list[np.ndarray]]:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return lambda: session.run(None, inputs)
-
-
-def _difference(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
-    """The largest difference, relative to the largest expected value of the same output."""
-    return max(float(np.abs(f - e).max() / np.abs(e).max()) for f, e in zip(found, expected, strict=True))
+    return from_library(path, {name: inputs[name] for name in model.input_names})
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -51,6 +51,10 @@ class EqSatOptions:
     extractor: str = _option("local", "how the cheapest program is searched for, by name: see tvm_eqsat.extract")
     candidates: int = _option(3, "extracted programs that are priced after TVM's real fusion", low=1)
     fold_limit: int = _option(256 << 20, "bytes above which the result of a constant subgraph isn't folded", low=0)
+    prepack: bool = _option(
+        False, "price and tune kernels as they are when weights are stored in the layout that a tuned kernel chooses"
+    )
+    progress: bool = _option(True, "show the progress of tuning: a bar on a terminal, log lines elsewhere")
     verify: bool = _option(False, "run the original and the result on random inputs and compare")
     on_mismatch: str = _option(
         "raise", "when verify finds a difference: 'raise', or return the 'original'", choices=("raise", "original")

@@ -6,9 +6,13 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .files import write_atomically
+
+if TYPE_CHECKING:
+    from .cost.lower import Kernel
+    from .cost.store import KernelStore
 
 
 @dataclass
@@ -50,6 +54,62 @@ class RegionReport:
 
 
 @dataclass
+class TuningReport:
+    """What was tuned while the pass ran.
+
+    Attributes
+    ----------
+    trials, failed : int
+        Trials, and those of them that couldn't be built or run.
+    explored : int
+        Trials that were spent on the choice among programs.
+    rounds : int
+        How often programs were extracted with the prices known then.
+    settled : bool
+        Whether the choice was clear before its share of the trials was used up.
+    interrupted : bool
+        Whether Ctrl-C ended it.
+    seconds : float
+        Time spent tuning.
+    kernels : list of dict
+        The kernels of the result: ``name``, ``weight`` (calls), ``trials`` and ``best_us`` (None if never measured).
+    untuned : int
+        How many of them have no record.
+    """
+
+    trials: int = 0
+    failed: int = 0
+    explored: int = 0
+    rounds: int = 0
+    settled: bool = False
+    interrupted: bool = False
+    seconds: float = 0.0
+    kernels: list[dict[str, Any]] = field(default_factory=list)
+    untuned: int = 0
+
+    def add_kernels(self, kernels: Iterable[Kernel], store: KernelStore) -> None:
+        """Take in the kernels of the result, and what a store knows of them."""
+        for kernel in kernels:
+            best = store.best(kernel.hash) if kernel.mod is not None else None
+            self.untuned += kernel.mod is not None and best is None
+            self.kernels.append(
+                {
+                    "name": kernel.name,
+                    "weight": kernel.count,
+                    "trials": best.trials if best else 0,
+                    "best_us": round(best.seconds * 1e6, 6) if best else None,
+                }
+            )
+
+    def summary(self) -> str:
+        """One line for a person."""
+        found = f"{self.trials} trials, {self.failed} failed, {self.explored} of them for the choice"
+        found += " (settled)" if self.settled else ""
+        found += f"; {len(self.kernels)} kernels, {self.untuned} without a record; {self.seconds:.0f} s"
+        return found + ("; interrupted" if self.interrupted else "")
+
+
+@dataclass
 class Report:
     """Facts of one run of :class:`~tvm_eqsat.transform.EqSatOptimize`.
 
@@ -73,6 +133,8 @@ class Report:
         Blocks and functions that were left alone, and why.
     verification : str
         What ``verify`` found, or empty.
+    tuning : TuningReport or None
+        What was tuned, if anything was asked for.
     """
 
     target: str = ""
@@ -85,6 +147,7 @@ class Report:
     regions: list[RegionReport] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     verification: str = ""
+    tuning: TuningReport | None = None
 
     def rules_applied(self) -> dict[str, int]:
         """How often each rule changed an e-graph, most frequent first."""
@@ -118,6 +181,8 @@ class Report:
             f"rules in the result: {used}",
             "stages:    " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in self.stages.items()),
         ]
+        if self.tuning is not None:
+            lines.append(f"tuned:     {self.tuning.summary()}")
         if not self.changed:
             lines.insert(0, "nothing better was found: the module is unchanged")
         if self.verification:

@@ -5,67 +5,26 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import tvm
 from tvm import IRModule
-from tvm.target import Target
 
-from .cost.machine import Machine
-from .cost.node_cost import NodeCost, priced
-from .cost.pricer import KernelPricer
-from .cost.pricing import price_module
-from .egraph.frozen import FrozenEGraph
-from .extract import extract
+from .cost.database import DatabasePricer
+from .cost.lower import Kernel
+from .cost.pricing import price_kernels
+from .cost.tuning import is_tunable
 from .graph.module import ModuleRegions, read_module
 from .graph.region import Region
 from .graph.repeats import Part, Split
-from .graph.standalone import standalone
 from .graph.tensor_graph import TensorGraph
 from .options import EqSatOptions
 from .rules.rule import RuleSet
-from .run_report import RegionReport, Report, total_counts
-from .search.grow import Grown, Program, grow
-from .search.program import unload
+from .run_report import RegionReport, Report
+from .search.grow import grow
 from .search.saturate import Limits
+from .selection import Selection, Work
 
 log = logging.getLogger("tvm_eqsat")
-
-#: Relative difference below which two predictions are a tie, which the original wins.
-_TIE = 1e-6
-#: Shares of a data movement's price that extraction is run with, see :mod:`tvm_eqsat.cost.node_cost`.
-_MOVEMENT_SHARES = (1.0, 0.3, 0.0, 2.0, 0.6, 0.1)
-
-
-def _identity(graph: TensorGraph) -> tuple[object, ...]:
-    """What two graphs that are the same program have in common."""
-    return tuple(graph.nodes[i][:3] for i in graph.live()), tuple(graph.outputs)
-
-
-@dataclass
-class Candidate:
-    """One program for a region: where it comes from, and the rules behind it."""
-
-    origin: str
-    graph: TensorGraph
-    rules: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass
-class Work:
-    """One distinct program on its way through the stages: a region, or a block that repeats in it."""
-
-    region: Region
-    part: Part
-    report: RegionReport
-    grown: Grown
-    candidates: list[Candidate] = field(default_factory=list)
-    best: TensorGraph | None = None  # None: leave it as it is
-
-    @property
-    def graph(self) -> TensorGraph:
-        """The program as it was read."""
-        return self.part.graph
 
 
 def _meets_other_layouts(work: Work) -> bool:
@@ -89,25 +48,16 @@ class Optimizer:
         The options.
     rules : RuleSet
         The rewrite rules.
-    target : tvm.target.Target
-        What to optimise for.
-    machine : Machine
-        Figures of the target, which price e-nodes.
-    pricer : KernelPricer
-        Prices of fused kernels.
+    selection : Selection
+        Finds candidates; it knows the target, and what kernels cost there.
     """
 
-    def __init__(
-        self, options: EqSatOptions, rules: RuleSet, target: Target, machine: Machine, pricer: KernelPricer
-    ) -> None:
+    def __init__(self, options: EqSatOptions, rules: RuleSet, selection: Selection) -> None:
         self.options = options
         self.rules = rules
-        self.target = target
-        self.machine = machine
-        self.pricer = pricer
+        self.selection = selection
+        self.pricer = selection.pricer
         self.report = Report()
-        self.sources: set[str] = set()  # of prices
-        self._node_costs: dict[float, NodeCost] = {}
         self.module = ModuleRegions(IRModule({}))
         self.splits: list[Split] = []
         self.work: list[Work] = []  # for each part of each split, in order
@@ -171,7 +121,7 @@ class Optimizer:
             opaque=len(opaque),
         )
         limits = Limits(options.node_limit, options.iter_limit, options.time_limit, options.match_limit)
-        grown = grow(graph, self.rules, limits, self._best, restarts=options.restarts, seed=options.seed)
+        grown = grow(graph, self.rules, limits, self.selection.best, restarts=options.restarts, seed=options.seed)
         report.stop_reason = grown.runs[-1].stop_reason
         report.restarts = len(grown.runs) - 1
         report.iterations = [
@@ -183,69 +133,70 @@ class Optimizer:
             log.warning("saturation of %s was stopped by time_limit: another run may differ", where)
         return Work(region, part, report, grown)
 
-    def _best(self, grown: Grown) -> Program:
-        return self._extracted(grown, grown.egraph.freeze(grown.roots), 1.0)
-
-    def _extracted(self, grown: Grown, frozen: FrozenEGraph, movement: float) -> Program:
-        """The cheapest program of an e-graph, at some share of the price of data movements."""
-        egraph, start = grown.egraph, grown.start.graph
-        number = {c: k for k, c in enumerate(frozen.class_key)}
-        named = {egraph.find(grown.class_of[i]): name for i, name in start.names.items() if grown.class_of[i] >= 0}
-        names = {number[c]: name for c, name in named.items() if c in number}
-        costs = priced(egraph, frozen, self._node_cost(movement))
-        found = extract(costs, self.options.extractor, seed=self.options.seed)
-        places: dict[int, int] = {}
-        graph = unload(frozen, found.choice, names, places)
-        reasons = {places[c]: egraph.reason(frozen.node_key[node]) for c, node in found.choice.items()}
-        return Program(graph, found.cost, {i: reason for i, reason in reasons.items() if reason})
-
     def extract(self, mod: IRModule) -> None:
-        """Select the programs that are worth pricing.
-
-        What a data movement costs depends on what it is fused with, which an e-node can't know: several shares of
-        its full price give several programs, and pricing after real fusion decides among them.
-        """
+        """Select the programs that are worth pricing."""
         for work in self.work:
-            grown = work.grown
-            frozen = grown.egraph.freeze(grown.roots)
-            known: list[tuple[object, ...]] = [_identity(work.graph)]
-            programs = [
-                (f"{self.options.extractor}, movement at {share:.0%}", self._extracted(grown, frozen, share))
-                for share in _MOVEMENT_SHARES[: self.options.candidates]
-            ]
-            if len(grown.runs) > 1:
-                programs.append(("start of the last e-graph", grown.start))
-            for origin, program in programs:
-                identity = _identity(program.graph)
-                if identity not in known:
-                    known.append(identity)
-                    rules = total_counts({rule: 1} for rule in program.reasons.values())
-                    work.candidates.append(Candidate(origin, program.graph, rules))
-
-    def _node_cost(self, movement: float) -> NodeCost:
-        """Prices of e-nodes at some share of a data movement's; each is remembered for all programs."""
-        if movement not in self._node_costs:
-            self._node_costs[movement] = NodeCost(self.machine, fold_limit=self.options.fold_limit, movement=movement)
-        return self._node_costs[movement]
+            self.selection.start(work)
 
     def emit(self, mod: IRModule) -> IRModule:
         """Price the candidates after TVM's real fusion, and put the best one of each program in place."""
-        before = after = 0.0
+        self.choose()
+        return self.rebuilt()
+
+    def choose(self) -> None:
+        """Decide by predicted latency, among programs with records of all their kernels if there are any.
+
+        A kernel without a record will run as TVM writes it when it hasn't been tuned: slower than any prediction.
+        """
+        self.selection.lower(self.module.mod, self.work)
+        if self.selection.extend(self.work, self.price):
+            self.selection.lower(self.module.mod, self.work)
+        recorded = self.selection.decisions is not None
         for work in self.work:
-            best = original = self._price(work, work.graph)
-            work.report.candidates.append({"origin": "original", "predicted_ms": best * 1e3})
-            for candidate in work.candidates:
-                price = self._price(work, candidate.graph)
-                work.report.candidates.append({"origin": candidate.origin, "predicted_ms": price * 1e3})
-                if price < best * (1 - _TIE):
-                    best, work.best = price, candidate.graph
-                    work.report.chosen, work.report.rules_used = candidate.origin, candidate.rules
-            before += original * work.report.copies
-            after += best * work.report.copies
-        self.report.predicted_ms_before, self.report.predicted_ms_after = before * 1e3, after * 1e3
-        self.report.price_source = ", ".join(sorted(self.sources))
-        self.report.changed = any(work.best is not None for work in self.work)
+            if not work.decided:
+                work.chosen = work.race.leader(self.price, self.measured(work) if recorded else None)
+        if recorded:
+            taken = {k.hash: k for work in self.work for k in work.race.programs[work.chosen] if is_tunable(k)}
+            without = sum(not self._is_measured(kernel) for kernel in taken.values())
+            log.info("%d of %d kernels of the chosen program have no record", without, len(taken))
+
+    def measured(self, work: Work) -> list[int]:
+        """The candidates of which every kernel is measured."""
+        return [i for i, program in enumerate(work.race.programs) if all(map(self._is_measured, program))]
+
+    def _is_measured(self, kernel: Kernel) -> bool:
+        price = self.pricer.price(kernel)
+        return not is_tunable(kernel) or (price is not None and price.source == DatabasePricer.source)
+
+    def price(self, kernel: Kernel) -> float:
+        """Seconds of one call."""
+        (row,) = price_kernels([kernel], self.pricer).rows
+        return row.price.seconds
+
+    def rebuilt(self) -> IRModule:
+        """The module with what was chosen in place."""
+        self.tell()
         return self.module.rebuild(self._joined(), self.options.fold_limit)
+
+    def tell(self) -> None:
+        """Report what was chosen, and why."""
+        before = after = 0.0
+        sources: set[str] = set()
+        for work in self.work:
+            times = [work.race.seconds(i, self.price) for i in range(len(work.candidates))]
+            for program in work.race.programs:
+                sources.update(price_kernels(program, self.pricer).by_source())
+            work.report.candidates = [
+                {"origin": candidate.origin, "predicted_ms": seconds * 1e3}
+                for candidate, seconds in zip(work.candidates, times, strict=True)
+            ]
+            chosen = work.candidates[work.chosen]
+            work.report.chosen, work.report.rules_used = chosen.origin, chosen.rules
+            before += times[0] * work.report.copies
+            after += times[work.chosen] * work.report.copies
+        self.report.predicted_ms_before, self.report.predicted_ms_after = before * 1e3, after * 1e3
+        self.report.price_source = ", ".join(sorted(sources))
+        self.report.changed = any(work.chosen for work in self.work)
 
     def _joined(self) -> list[TensorGraph | None]:
         """For each region its new program, or None."""
@@ -253,14 +204,6 @@ class Optimizer:
         work = iter(self.work)
         for split in self.splits:
             mine = [next(work) for _ in split.parts]
-            changed = any(w.best is not None for w in mine)
-            found.append(split.join([w.best or w.graph for w in mine]) if changed else None)
+            changed = any(w.chosen for w in mine)
+            found.append(split.join([w.candidates[w.chosen].graph for w in mine]) if changed else None)
         return found
-
-    def _price(self, work: Work, graph: TensorGraph) -> float:
-        """Predicted seconds of one run of a program."""
-        whole = not work.part.places
-        module = standalone(self.module.mod, work.region, graph, self.options.fold_limit, whole=whole)
-        found = price_module(module, self.target, self.pricer)
-        self.sources.update(found.by_source())
-        return found.seconds

@@ -12,7 +12,7 @@ import json
 import logging
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,34 +21,30 @@ import onnx
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
-from tvm import relax, tirx
-from tvm.s_tir import meta_schedule as ms
-from tvm.s_tir.meta_schedule.runner import RunnerResult
-from tvm.s_tir.meta_schedule.utils import fork_seed
+from tvm import relax
 from tvm.target import Target
 
 import tvmc
 from examples.models import BENCHMARK, MODELS
-from tvm_eqsat.cost.engine import DEFAULT_CONFIG, engine
-from tvm_eqsat.cost.intrinsics import load_intrinsics
+from tvm_eqsat.cost.database import index_of
+from tvm_eqsat.cost.engine import DEFAULT_CONFIG
 from tvm_eqsat.cost.lower import Kernel, kernels
 from tvm_eqsat.cost.machine import machine_for
-from tvm_eqsat.cost.predict import Predictor, read_samples
+from tvm_eqsat.cost.predict import Predictor, Records
 from tvm_eqsat.cost.roofline import seconds
-from tvm_eqsat.cost.scheduler import BatchScheduler, Outlook, callbacks
 from tvm_eqsat.cost.store import KernelStore, Settings
 from tvm_eqsat.cost.threads import use_threads
+from tvm_eqsat.cost.tuning import KernelTuner, is_tunable
 from tvm_eqsat.errors import EqSatError, FormatError, OptionError
 from tvm_eqsat.files import write_atomically
+from tvm_eqsat.interrupt import INTERRUPTED, interruptible
 from tvm_eqsat.options import EqSatOptions
 from tvm_eqsat.progress import Progress
 from tvm_eqsat.transform import host_target
-from tvmc.interrupt import INTERRUPTED, interruptible
 
 MODELS_FILE = "models.json"
 #: Seconds. Kernels that the roofline expects to take longer aren't measured: random schedules take ten times as long.
 _LONGEST = 0.02
-_CHUNK = 16  # kernels whose schedules are prepared at a time
 
 
 def collect(folder: Path, models: Sequence[str], target: Target, trials: int, seed: int = 0) -> bool:
@@ -70,7 +66,6 @@ def collect(folder: Path, models: Sequence[str], target: Target, trials: int, se
         Of weights and schedules.
     """
     threads = use_threads(int(target.attrs["num-cores"]))
-    load_intrinsics()
     store = KernelStore(folder, target, settings=Settings.of(DEFAULT_CONFIG, threads))
     index = _index(folder)
     found: dict[int, Kernel] = {}
@@ -85,14 +80,18 @@ def collect(folder: Path, models: Sequence[str], target: Target, trials: int, se
     # A kernel of every model in turn, so that each has had its share whenever this ends.
     inturn = [found[key] for key in sorted(turn, key=lambda key: (turn[key], key)) if store.best(key) is None]
     wanted = [
-        kernel for kernel in inturn if _is_static(kernel) and seconds(machine_for(target), kernel.work) <= _LONGEST
+        kernel for kernel in inturn if is_tunable(kernel) and seconds(machine_for(target), kernel.work) <= _LONGEST
     ]
-    tools = engine(threads, build_timeout=20, run_timeout=10)
-    with interruptible() as stopping, Progress("measuring", trials * len(wanted), "trials") as bar, target:
-        for start in range(0, len(wanted), _CHUNK):
-            if not stopping():
-                _measure(wanted[start : start + _CHUNK], store, tools, trials, seed, stopping, bar)
-        return not stopping()
+    bar = Progress("measuring", trials * len(wanted), "trials")
+    with interruptible() as stopping, bar, KernelTuner(store, seed=seed, timeout=20) as tuner:
+        for kernel in wanted:
+            if stopping():
+                return False
+            # Random schedules, since nothing was planned: evolution would take longer than measuring them. All at once,
+            # so that a kernel with records is one that is finished.
+            batch = tuner.measure(kernel, trials)
+            bar.advance(batch.trials, f"{kernel.name} {batch.best * 1e6:.1f} us")
+    return True
 
 
 def _kernels_of(name: str, target: Target, seed: int) -> dict[int, Kernel]:
@@ -103,54 +102,6 @@ def _kernels_of(name: str, target: Target, seed: int) -> dict[int, Kernel]:
         mod = tvmc.load(str(path)).mod
     rewritten = relax.transform.EqSatOptimize(EqSatOptions.preset("fast"), target=target)(mod)
     return {k.hash: k for m in (rewritten, mod) for k in kernels(m, target) if k.mod is not None}
-
-
-def _is_static(kernel: Kernel) -> bool:
-    assert kernel.mod is not None
-    shapes = [p.ty.shape for p in kernel.mod["main"].params if isinstance(p.ty, tirx.BufferType)]
-    return all(isinstance(dim, tirx.IntImm) for shape in shapes for dim in shape)
-
-
-def _measure(
-    wanted: Sequence[Kernel],
-    store: KernelStore,
-    tools: tuple[Any, Any],
-    trials: int,
-    seed: int,
-    stopping: Callable[[], bool],
-    bar: Progress,
-) -> None:
-    """Random schedules of each kernel: evolution would take longer than measuring them."""
-    outlook = Outlook([1] * len(wanted))
-
-    def on_batch(i: int, results: Sequence[RunnerResult]) -> None:
-        bar.advance(len(results), f"{wanted[i].name} {outlook.time(i) * 1e6:.1f} us")
-
-    contexts = [
-        ms.TuneContext(
-            mod=kernel.mod,
-            target=store.target,
-            space_generator="post-order-apply",
-            search_strategy=ms.search_strategy.ReplayTrace(),
-            task_name=kernel.name,
-            rand_state=state,
-        )
-        for kernel, state in zip(wanted, fork_seed(seed, len(wanted)), strict=True)
-    ]
-    ms.tune.tune_tasks(
-        tasks=contexts,
-        task_weights=outlook.weights,
-        work_dir=str(store.folder),
-        max_trials_global=trials * len(wanted),
-        max_trials_per_task=trials,
-        num_trials_per_iter=trials,  # so that a kernel with records is one that is finished
-        builder=tools[0],
-        runner=tools[1],
-        database=store,
-        cost_model=ms.cost_model.RandomModel(seed=seed),
-        measure_callbacks=callbacks(outlook, on_batch),
-        task_scheduler=BatchScheduler(outlook, stopping),
-    )
 
 
 def _index(folder: Path) -> dict[str, Any]:
@@ -185,7 +136,7 @@ def evaluate(folder: Path, target: Target, seed: int = 0) -> dict[str, Any]:
     OptionError
         There is no dataset of this target in ``folder``.
     """
-    samples = {s.kernel.hash: s for s in read_samples(folder, target)}
+    samples = {s.kernel.hash: s for s in Records(index_of(folder, target)).samples()}
     machine = machine_for(target)
     predictor = Predictor(machine)
     rows: dict[str, Any] = {}

@@ -17,6 +17,11 @@ class Timing:
     median_ms: float
     low_ms: float
     high_ms: float
+    turns_ms: tuple[float, ...]
+
+    def faster_than(self, other: Timing) -> float:
+        """How many times as fast as another program: the median over rounds, in which both had the same noise."""
+        return statistics.median(theirs / mine for mine, theirs in zip(self.turns_ms, other.turns_ms, strict=True))
 
 
 def side_by_side(
@@ -50,4 +55,4 @@ def side_by_side(
                 run()
                 samples.append(time.perf_counter() - started)
             turns[name].append(statistics.median(samples) * 1e3)
-    return {name: Timing(statistics.median(t), min(t), max(t)) for name, t in turns.items()}
+    return {name: Timing(statistics.median(t), min(t), max(t), tuple(t)) for name, t in turns.items()}

@@ -13,6 +13,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
 from .bert import bert_base
+from .csrnet import csrnet
 from .gpt2 import gpt2
 from .inception import inception_v3
 from .light import LIGHT, light
@@ -28,6 +29,7 @@ __all__ = [
     "bert_base",
     "bert_tensat",
     "build",
+    "csrnet",
     "gpt2",
     "inception_v3",
     "light",
@@ -45,6 +47,7 @@ MODELS: dict[str, Callable[..., ModelProto]] = {
     "bert_base": bert_base,
     "bert_small": partial(bert_base, layers=2, hidden=128, heads=4, seq=32, ffn=512),
     "bert_tensat": bert_tensat,
+    "csrnet": csrnet,
     "gpt2": gpt2,
     "inception_v3": inception_v3,
     "mobilenet_v2": mobilenet_v2,

@@ -40,8 +40,8 @@ class Map:
 class ConvNet(Graph):
     """A graph of feature maps; the batch is 1.
 
-    ``pad`` is the same on both sides of an axis, and half the kernel unless told: the shape then changes by the stride
-    alone.
+    ``pad`` is the same on both sides of an axis, and half the (dilated) kernel unless told: the shape then changes by
+    the stride alone.
     """
 
     def image(self, size: int) -> Map:
@@ -57,10 +57,11 @@ class ConvNet(Graph):
         name: str,
         stride: int = 1,
         pad: Pair | None = None,
+        dilation: int = 1,
         groups: int = 1,
     ) -> Map:
         """Convolution without bias."""
-        window = _Window.of(kernel, stride, pad)
+        window = _Window.of(kernel, stride, pad, dilation)
         height, width = window.size(x, name)
         fan_in = x.channels // groups * window.kernel[0] * window.kernel[1]
         weight = self.normal(
@@ -69,7 +70,7 @@ class ConvNet(Graph):
             1 / sqrt(fan_in * x.square * window.inside(x)),
         )
         out = self.op(
-            "Conv", x.name, weight, name=name, dilations=[1, 1], group=groups, kernel_shape=window.kernel,
+            "Conv", x.name, weight, name=name, dilations=[dilation] * 2, group=groups, kernel_shape=window.kernel,
             pads=window.pads, strides=window.strides,
         )  # fmt: skip
         return Map(out, channels, height, width)
@@ -139,13 +140,14 @@ class _Window:
     kernel: tuple[int, int]
     strides: tuple[int, int]
     pad: tuple[int, int]
+    dilation: int
 
     @staticmethod
-    def of(kernel: Pair, stride: int, pad: Pair | None) -> _Window:
+    def of(kernel: Pair, stride: int, pad: Pair | None, dilation: int = 1) -> _Window:
         high, wide = (kernel, kernel) if isinstance(kernel, int) else kernel
         if pad is None:
-            pad = (high // 2, wide // 2)
-        return _Window((high, wide), (stride, stride), (pad, pad) if isinstance(pad, int) else pad)
+            pad = (high // 2 * dilation, wide // 2 * dilation)
+        return _Window((high, wide), (stride, stride), (pad, pad) if isinstance(pad, int) else pad, dilation)
 
     @property
     def pads(self) -> tuple[int, int, int, int]:
@@ -155,7 +157,7 @@ class _Window:
     def size(self, x: Map, name: str) -> tuple[int, int]:
         """Height and width of the result."""
         height, width = (
-            (n + 2 * p - k) // s + 1
+            (n + 2 * p - self.dilation * (k - 1) - 1) // s + 1
             for n, k, s, p in zip((x.height, x.width), self.kernel, self.strides, self.pad, strict=True)
         )
         if height < 1 or width < 1:
@@ -166,7 +168,7 @@ class _Window:
         """Part of all (window, tap) pairs that aren't in the padding, at stride 1."""
         part = 1.0
         for n, k, p in zip((x.height, x.width), self.kernel, self.pad, strict=True):
-            windows = n + 2 * p - k + 1
-            taps = sum(0 <= start + tap - p < n for start in range(windows) for tap in range(k))
+            windows = n + 2 * p - self.dilation * (k - 1)
+            taps = sum(0 <= start + tap * self.dilation - p < n for start in range(windows) for tap in range(k))
             part *= taps / (windows * k)
         return part

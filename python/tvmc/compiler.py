@@ -54,6 +54,11 @@ def add_compile_parser(subparsers: Any) -> None:
         "--tuning-records", metavar="DIR", help="directory of tuning records (a MetaSchedule database) from tvmc tune"
     )
     parser.add_argument(
+        "--weight-prepack",
+        action="store_true",
+        help="store weights in the layouts that tuned kernels chose, for records of tvmc tune --weight-prepack",
+    )
+    parser.add_argument(
         "-O",
         "--opt-level",
         default=3,
@@ -117,6 +122,7 @@ def drive_compile(args: argparse.Namespace) -> dict[str, Any]:
         target,
         opt_level=args.opt_level,
         tuning_records=args.tuning_records,
+        weight_prepack=args.weight_prepack,
         package_path=output,
         cross=args.cross_compiler,
         cross_options=args.cross_compiler_options,
@@ -139,6 +145,7 @@ def compile_model(
     *,
     opt_level: int = 3,
     tuning_records: str | Path | None = None,
+    weight_prepack: bool = False,
     package_path: str | Path = "module.so",
     cross: str | None = None,
     cross_options: str | None = None,
@@ -174,6 +181,12 @@ def compile_model(
             "For this machine use --target 'llvm -mcpu=native'",
             tvm_target.kind.name,
         )
+    weight_prepack = weight_prepack or (eqsat is not None and eqsat.prepack)
+    if weight_prepack:
+        eqsat = None if eqsat is None else eqsat.with_(prepack=True)
+        if tuning_records is None:
+            raise TVMCException("--weight-prepack needs --tuning-records: tuned kernels choose the layouts")
+        pipeline.check_prepack(tvmc_model.mod, tvm_target)
     use_threads(min(num_cores(tvm_target), available_cores()))
     database = load_database(tuning_records, tvm_target) if tuning_records else None
     timing = PassTimingInstrument()
@@ -203,11 +216,11 @@ def compile_model(
         with explained(f"compiling '{tvmc_model.name}'"), context:
             mod = tvmc_model.mod
             if eqsat is not None:
-                mod, report = optimise(mod, tvm_target, eqsat)
+                mod, report = optimise(mod, tvm_target, eqsat, database=tuning_records)
                 metadata["eqsat"] = {"summary": report.summary(), "options": asdict(eqsat)}
             if "relax" in dump_code:
                 dumps["relax"] = mod.script()
-            stages = pipeline.lowering(tvm_target, database, on_kernels, on_lowered)
+            stages = pipeline.lowering(tvm_target, database, on_kernels, on_lowered, prepack=weight_prepack)
             executable = tvm.compile(_renamed(mod, mod_name), tvm_target, relax_pipeline=stages)
             if print_pass_times:
                 print(f"Compilation time breakdown by pass:\n{timing.render()}")

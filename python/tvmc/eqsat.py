@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import MISSING, fields
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import tvm
 from tvm.target import Target
@@ -12,6 +13,9 @@ from tvm.target import Target
 from tvm_eqsat.options import EqSatOptions, presets
 
 from .errors import TVMCException
+
+if TYPE_CHECKING:
+    from tvm_eqsat.cost.tuning import KernelTuner
 
 _DEST = "eqsat_option_"
 
@@ -73,7 +77,15 @@ def eqsat_options(args: argparse.Namespace) -> EqSatOptions | None:
     return EqSatOptions(**given)
 
 
-def optimise(mod: tvm.IRModule, target: Target, options: EqSatOptions) -> tuple[tvm.IRModule, Any]:
+def optimise(
+    mod: tvm.IRModule,
+    target: Target,
+    options: EqSatOptions,
+    *,
+    database: str | Path | None = None,
+    trials: int = 0,
+    tuner: KernelTuner | None = None,
+) -> tuple[tvm.IRModule, Any]:
     """Run the pass; ``tune`` and ``compile`` both do it here, so that tuned kernels are found again.
 
     Returns
@@ -83,7 +95,7 @@ def optimise(mod: tvm.IRModule, target: Target, options: EqSatOptions) -> tuple[
     """
     from tvm_eqsat.transform import EqSatOptimize  # loads every rule: not for `tvmc run`
 
-    eqsat: Any = EqSatOptimize(options, target=target)
+    eqsat: Any = EqSatOptimize(options, target=target, database=database, trials=trials, tuner=tuner)
     with target:
         mod = eqsat(mod)
     return mod, eqsat.report

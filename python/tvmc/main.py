@@ -18,11 +18,11 @@ import tvm
 from tvm_eqsat import __version__
 from tvm_eqsat.errors import EqSatError
 from tvm_eqsat.install import check_installation
+from tvm_eqsat.interrupt import INTERRUPTED
 
 from .autotuner import add_tune_parser
 from .compiler import add_compile_parser
 from .errors import TVMCImportError
-from .interrupt import INTERRUPTED
 from .runner import add_run_parser
 
 _META_SCHEDULE = "tvm.s_tir.meta_schedule"

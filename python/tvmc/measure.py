@@ -47,11 +47,22 @@ def builder_and_runner(
     def ignore_interrupts() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
 
+    threads = num_cores(target)
+
+    def connect(config: Any) -> Any:
+        session = config.connect_server()
+        session.get_function("runtime.config_threadpool")(1, threads)  # TVM's own choice may be half of the cores
+        return session
+
     if rpc is None:
         runner = ms.runner.LocalRunner(timeout_sec=timeout, evaluator_config=config, initializer=ignore_interrupts)
     else:
         runner = ms.runner.RPCRunner(
-            rpc_config=rpc, evaluator_config=config, max_workers=workers, initializer=ignore_interrupts
+            rpc_config=rpc,
+            evaluator_config=config,
+            f_create_session=connect,
+            max_workers=workers,
+            initializer=ignore_interrupts,
         )
     builder = ms.builder.LocalBuilder(
         max_workers=workers, timeout_sec=timeout, f_build=build_kernel, initializer=ignore_interrupts

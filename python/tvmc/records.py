@@ -80,6 +80,11 @@ def checked_directory(directory: str | Path) -> Path:
     return directory
 
 
+def is_database(directory: str | Path) -> bool:
+    """Whether there are tuning records in a directory."""
+    return all((Path(directory) / name).is_file() for name in (WORKLOADS, RECORDS))
+
+
 def load_database(directory: str | Path, target: Target) -> ms.database.MemoryDatabase:
     """The fastest record of every kernel in the directory, ready for ``MetaScheduleApplyDatabase``.
 

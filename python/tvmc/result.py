@@ -21,12 +21,17 @@ class TVMCResult:
         Seconds per execution, one mean per repeat.
     profile : str
         A table of the time per kernel; empty without ``profile=True``.
+    threads : int, optional
+        Threads that the kernels ran on.
     """
 
-    def __init__(self, outputs: Mapping[str, np.ndarray], times: Sequence[float], profile: str = "") -> None:
+    def __init__(
+        self, outputs: Mapping[str, np.ndarray], times: Sequence[float], profile: str = "", threads: int | None = None
+    ) -> None:
         self.outputs = dict(outputs)
         self.times = list(times)
         self.profile = profile
+        self.threads = threads
 
     def statistics(self) -> dict[str, float]:
         """Mean, median, max, min and std of the times, in milliseconds."""

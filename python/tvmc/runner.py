@@ -12,7 +12,7 @@ import numpy as np
 import tvm
 from tvm import relax, rpc
 
-from tvm_eqsat.cost.threads import use_threads
+from tvm_eqsat.cost.threads import available_cores, use_threads
 
 from .arguments import add_common_arguments, add_rpc_arguments, positive
 from .errors import TVMCException, explained
@@ -93,6 +93,7 @@ def drive_run(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "path": args.PATH,
         "times_ms": [round(seconds * 1e3, 6) for seconds in result.times],
+        "threads": result.threads,
         "statistics_ms": {name: round(value, 6) for name, value in result.statistics().items()},
         "outputs": {
             name: {"shape": list(value.shape), "dtype": value.dtype.name} for name, value in result.outputs.items()
@@ -153,7 +154,7 @@ def run_module(
             raise TVMCException(f"there is no device '{device}', or TVM was built without it")
         machine = relax.VirtualMachine(library, dev)
     metadata = read_metadata(machine)
-    _set_threads(metadata, session)
+    threads = _set_threads(metadata, session)
     entry, specs = _interface(machine, metadata, inputs)
     tensors = list(make_inputs(specs, inputs or {}, fill_mode).values())
 
@@ -176,7 +177,7 @@ def run_module(
             timer = machine.time_evaluator("invoke_stateful", dev, number=number, repeat=repeat)
             times = list(timer(entry).results)
     named = {f"output_{i}": value for i, value in enumerate(outputs)}
-    return TVMCResult(named, times, kernel_times.table() if profile else "")
+    return TVMCResult(named, times, kernel_times.table() if profile else "", threads)
 
 
 def _connect(hostname: str, port: int, key: str | None) -> rpc.RPCSession:
@@ -189,13 +190,17 @@ def _connect(hostname: str, port: int, key: str | None) -> rpc.RPCSession:
         return rpc.connect(hostname, port)
 
 
-def _set_threads(metadata: Mapping[str, Any] | None, session: rpc.RPCSession | None) -> None:
-    if metadata is None:
-        return
+def _set_threads(metadata: Mapping[str, Any] | None, session: rpc.RPCSession | None) -> int:
+    """Run on as many threads as the target says, else on all cores; returns the number in force."""
     if session is None:
-        use_threads(int(metadata["num_cores"]))
-    else:
-        session.get_function("runtime.config_threadpool")(1, int(metadata["num_cores"]))
+        return use_threads(available_cores() if metadata is None else int(metadata["num_cores"]))
+    if metadata is not None:
+        wanted = int(metadata["num_cores"])
+        session.get_function("runtime.config_threadpool")(1, wanted)
+    in_force = int(session.get_function("runtime.NumThreads")())
+    if metadata is not None and in_force < wanted:
+        logger.warning("the device runs on %d of the %d threads that the library was made for", in_force, wanted)
+    return in_force
 
 
 def _interface(

@@ -147,3 +147,41 @@ def test_memory_distinguishes_operand_order():
     ]
     for mod in mods:
         assert found(mod) == reference(mod)
+
+
+# -- weight prepacking -----------------------------------------------------------------------------------------------
+
+
+def free(mod):
+    """Names of kernels, and which of their operands may change their layout."""
+    return {
+        k.name: tuple(map(int, k.mod["main"].attrs["layout_free_buffers"])) for k in kernels(mod, TARGET, prepack=True)
+    }
+
+
+def prepacked(mod):
+    """As :func:`reference`, in TVM's pipeline with ``cpu_weight_prepack``."""
+    passes = relax.transform
+    with TARGET:
+        steps = [passes.CanonicalizeBindings(), relax.get_pipeline("zero"), passes.AttachAttrLayoutFreeBuffers()]
+        lowered = tvm.transform.Sequential([*steps, passes.RewriteDataflowReshape()])(mod)
+    tasks = ms.relax_integration.extract_tasks(lowered, TARGET)
+    return sorted((tvm_ffi.StructuralKey(t.dispatched[0]).hash_i64 & (2**64 - 1), int(t.weight)) for t in tasks)
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name != "batch norm"])  # which its first pass takes apart
+def test_kernels_with_free_layouts_are_those_of_tvms_pipeline(name):
+    mod = MODULES[name]()
+    assert sorted((k.hash, k.count) for k in kernels(mod, TARGET, prepack=True)) == prepacked(mod)
+
+
+def test_layouts_of_weights_are_free():
+    def doubled(e, x, w):
+        return e(op.matmul(x, e(op.add(w, w))))
+
+    constants = module(lambda e, x: doubled(e, x, constant(16, 4)), (8, 16))
+    assert free(constants) == {"matmul1": (1,)}, "folded before TVM looks"
+    shapes = (8, 16), (16, 4)
+    assert free(module(lambda e, x, w: e(op.matmul(x, w)), *shapes, num_input=1)) == {"matmul1": (1,)}
+    assert free(module(lambda e, x, w: e(op.matmul(x, w)), *shapes)) == {"matmul1": ()}
+    assert free(module(doubled, *shapes, num_input=1)) == {"matmul1": ()}, "lifted only after TVM looks"

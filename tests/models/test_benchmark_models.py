@@ -18,6 +18,7 @@ from examples.models import (
     MODELS,
     bert_tensat,
     build,
+    csrnet,
     gpt2,
     inception_v3,
     mobilenet_v2,
@@ -49,6 +50,7 @@ POOLED = {
 
 SMALL: dict[str, Callable[..., ModelProto]] = {
     "bert_tensat": partial(bert_tensat, layers=1, seq=8, hidden=32, heads=4),
+    "csrnet": partial(csrnet, 8, width=1 / 32, channels=16),
     "gpt2": partial(gpt2, layers=1, hidden=32, heads=4, seq=8, vocab=50),
     "mobilenet_v2": partial(mobilenet_v2, ((6, 32, 1, 1),), width=0.5, image=32, classes=10),
     "nasneta": partial(nasneta, stages=1, cells=1, channels=8, image=32),
@@ -116,6 +118,16 @@ def test_convolutional_networks_are_as_published(name: str) -> None:
     size = 299 if name == "inception_v3" else 224
     assert random_inputs(model)["image"].shape == (1, 3, size, size)
     assert [r.shape for r in sane_results(model)] == [(1, 1000)]
+
+
+def test_csrnet_is_of_the_published_size() -> None:
+    """Without biases, as PET has it; the published network has one for each channel."""
+    model = build("csrnet")
+    assert parameters(model) == 9 * 512 * (3 * 512 + 256) + 9 * (256 * 128 + 128 * 64) + 64
+    dilations = [list(a.ints) for node in model.graph.node for a in node.attribute if a.name == "dilations"]
+    assert dilations == [[2, 2]] * 6 + [[1, 1]]
+    assert random_inputs(model)["features"].shape == (1, 512, 14, 14)
+    assert [r.shape for r in sane_results(model)] == [(1, 1, 14, 14)]
 
 
 def test_nasneta_is_tensats() -> None:

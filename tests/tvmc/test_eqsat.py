@@ -69,3 +69,20 @@ def test_kernels_tuned_with_eqsat_are_found_again(detour: Path, tvmc: Any) -> No
     done = tvmc("compile", detour, "--target", TARGET, "--enable-eqsat", "--tuning-records", "records", "--json")
     assert done.code == 0
     assert done.json["tuned_kernels"] == len(kernels) > 0
+
+
+def test_tuning_and_compiling_choose_the_same_program(twins: Path, tvmc: Any) -> None:
+    """One budget for graph and kernels; a second run goes on from the first one's records."""
+    flags = ["--target", TARGET, "--input-shapes", "x:[16,64]", "--enable-eqsat", "--eqsat-report", "report.json"]
+    for run in (1, 2):
+        done = tvmc("tune", twins, *flags, "-o", "records", "--trials", "6", "--parallel", "1", "--json")
+        assert (done.code, done.json["trials"], done.json["records"]) == (0, 6, 6 * run)
+    report = json.loads(Path("report.json").read_text())
+    assert report["tuning"]["trials"] == 6 and report["tuning"]["untuned"] == 0
+    tasks = done.json["tasks"]
+    assert tasks == report["tuning"]["kernels"] and all(task["best_us"] > 0 for task in tasks)
+    compiled = tvmc("compile", twins, *flags, "--tuning-records", "records", "--json")
+    assert (compiled.code, compiled.json["tuned_kernels"], compiled.json["kernels"]) == (0, len(tasks), len(tasks))
+    again = json.loads(Path("report.json").read_text())
+    assert again["changed"] == report["changed"] and again["tuning"] is None
+    assert again["predicted_ms_after"] == pytest.approx(report["predicted_ms_after"])

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from tvm.s_tir import meta_schedule as ms
 
-from tvmc.autotuner import batch_size
 from tvmc.errors import TVMCException
 from tvmc.main import main
 from tvmc.records import RECORDS, WORKLOADS, load_database, read_records
@@ -124,10 +123,3 @@ def test_directories_that_hold_no_records(tmp_path: Path) -> None:
         load_database(tmp_path / "missing", target)
     with pytest.raises(TVMCException, match=f"holds no tuning records: {WORKLOADS} is missing"):
         load_database(tmp_path, target)
-
-
-@pytest.mark.parametrize(
-    ("trials", "tasks", "size"), [(1, 1, 1), (4, 2, 2), (100, 10, 8), (480, 30, 8), (2000, 30, 32), (3, 9, 1)]
-)
-def test_batches(trials: int, tasks: int, size: int) -> None:
-    assert batch_size(trials, tasks) == size

@@ -15,6 +15,7 @@ from tvm.target import Target
 
 from .kernel_work import work_of
 from .legalize import legalize_pass
+from .prepack import marking_passes
 from .roofline import Kind, Work
 
 # Calls that are left after lowering and do nothing at run time, or next to nothing.
@@ -59,7 +60,7 @@ class Kernel:
         return self.work.nbytes
 
 
-def kernels(mod: tvm.IRModule, target: Target) -> list[Kernel]:
+def kernels(mod: tvm.IRModule, target: Target, *, prepack: bool = False) -> list[Kernel]:
     """The distinct kernels of a module, through TVM's own legalisation and fusion for the target.
 
     What depends on constants alone, or on weights alone (parameters from the function attribute ``num_input`` on),
@@ -72,6 +73,9 @@ def kernels(mod: tvm.IRModule, target: Target) -> list[Kernel]:
         A Relax module. Each of its functions is counted once.
     target : tvm.target.Target
         The target.
+    prepack : bool
+        Whether the layouts of weights are the kernels' to choose (:mod:`tvm_eqsat.cost.prepack`). Such kernels have
+        records of their own.
 
     Returns
     -------
@@ -90,6 +94,7 @@ def kernels(mod: tvm.IRModule, target: Target) -> list[Kernel]:
                 steps.append(step)
             if name == "FuseTIR":
                 break  # on GPUs scheduling follows
+        steps += marking_passes() if prepack else []
         lowered = tvm.transform.Sequential([*steps, relax.transform.RewriteDataflowReshape()])(prepared)
     found = []
     for task in ms.relax_integration.extract_tasks(lowered, target):
@@ -138,24 +143,32 @@ def _without_folded(mod: tvm.IRModule) -> tvm.IRModule:
 def _known_to_parameters(func: relax.Function) -> relax.Function:
     if not isinstance(func.body, relax.SeqExpr):
         return func
-    inputs = func.attrs.get("num_input") if func.attrs else None
-    known: set[Any] = set(func.params[int(inputs) :]) if inputs is not None else set()
-    extra: list[relax.Var] = []
+    first_weight = int(func.attrs["num_input"]) if func.attrs and "num_input" in func.attrs else len(func.params)
+    inputs, weights = list(func.params[:first_weight]), list(func.params[first_weight:])
+    known, constant = set[Any](weights), set[Any]()
+    folded: list[relax.Var] = []  # of constants alone: as good as a constant
+    computed: list[relax.Var] = []  # of weights too: computed once, but TVM doesn't know that yet when it fuses
     blocks = []
     for block in func.body.blocks:
         bindings = []
         for binding in block.bindings:
             if isinstance(binding, relax.VarBinding) and _is_known(binding.value, known):
-                known.add(binding.var)
                 parameter = relax.Var(binding.var.name, binding.var.ty)
-                extra.append(parameter)
+                known.add(binding.var)
+                if _is_known(binding.value, constant):
+                    constant.add(binding.var)
+                    folded.append(parameter)
+                else:
+                    computed.append(parameter)
                 binding = relax.VarBinding(binding.var, parameter)
             bindings.append(binding)
         blocks.append(type(block)(bindings))
-    if not extra:
+    if not folded and not computed:
         return func
     body = relax.SeqExpr(blocks, func.body.body)
-    return relax.Function([*func.params, *extra], body, func.ret_ty, func.is_pure, func.attrs)
+    parameters = [*inputs, *computed, *weights, *folded]
+    rewritten = relax.Function(parameters, body, func.ret_ty, func.is_pure, func.attrs)
+    return rewritten.with_attr("num_input", len(inputs) + len(computed))
 
 
 def _is_known(value: Any, known: set[Any]) -> bool:

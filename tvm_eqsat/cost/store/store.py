@@ -22,7 +22,7 @@ from . import format as fmt
 from .conditions import Provenance, Settings, target_identity, this_host, this_version
 from .index import Entry, Index, Measured
 from .lines import dumps, locked
-from .load import load_record, load_workload
+from .load import load_record, load_workload, record_body
 
 logger = logging.getLogger("tvm_eqsat.cost.store")
 
@@ -159,7 +159,7 @@ class KernelStore(PyDatabase):
 
     def commit_tuning_record(self, record: TuningRecord) -> None:
         """Add a finished trial. It was measured where and how this store says; for its target, if it names none."""
-        trace, latencies, target, arguments = record.as_json()
+        trace, latencies, target, arguments = record_body(record)
         body = dumps([trace, latencies, target or json.loads(str(self.target)), arguments])
         with locked(self.folder):
             position = self._place(record.workload)

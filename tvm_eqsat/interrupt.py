@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-logger = logging.getLogger("TVMC")
+log = logging.getLogger("tvm_eqsat")
 
 #: Exit code of a command that Ctrl-C ended.
 INTERRUPTED = 130
@@ -18,7 +18,13 @@ INTERRUPTED = 130
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Let Ctrl-C set a flag, since an exception inside MetaSchedule's C++ would end the process; a second one exits."""
+    """Let Ctrl-C set a flag, since an exception inside TVM's C++ may end the process; a second one exits at once.
+
+    Yields
+    ------
+    callable
+        Whether Ctrl-C was pressed. Always False outside of the main thread, which alone gets signals.
+    """
     requested = False
 
     def on_signal(_signum: int, _frame: FrameType | None) -> None:
@@ -26,9 +32,9 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         if requested:
             os._exit(INTERRUPTED)
         requested = True
-        logger.warning("interrupted: finishing the current batch; press Ctrl-C again to drop it")
+        log.warning("interrupted: finishing the current batch; press Ctrl-C again to drop it")
 
-    if threading.current_thread() is not threading.main_thread():  # Python lets only that one handle signals
+    if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
     before = signal.signal(signal.SIGINT, on_signal)

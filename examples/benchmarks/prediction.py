@@ -1,0 +1,250 @@
+"""How well the latency of whole programs is predicted from their kernels.
+
+``python -m examples.benchmarks.prediction --models squeezenet --database DIR --trials-per-kernel 16``: for each model,
+some thirty different programs with the same meaning, good and bad ones. Every kernel of each is tuned into ``DIR``, a
+MetaSchedule database that may hold some already; then every program is compiled with it, all are measured in turns, and
+the times are compared with the predictions. Ctrl-C ends tuning after the current kernel; run it again to go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import tvm
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import spearmanr
+from tvm.target import Target
+
+import tvmc
+from examples.models import MODELS, random_inputs
+from examples.programs import TOLERANCE, Inputs, Program, difference, from_library, target_for
+from tvm_eqsat.cost.lower import Kernel, kernels
+from tvm_eqsat.cost.machine import machine_for
+from tvm_eqsat.cost.pricer import KernelPricer, RooflinePricer
+from tvm_eqsat.cost.pricing import Row, price_module, pricer_for
+from tvm_eqsat.cost.threads import available_cores, use_threads
+from tvm_eqsat.cost.tuning import is_tunable, local_tuner
+from tvm_eqsat.errors import EqSatError, VerificationError
+from tvm_eqsat.interrupt import INTERRUPTED, interruptible
+from tvm_eqsat.progress import Progress
+
+from .remeasure import kernel_seconds
+from .timing import side_by_side
+from .variants import Variant, variants
+
+_PRICINGS = 10  # of each program, to time one
+
+
+def tune(programs: Sequence[Variant], target: Target, database: Path, trials: int, seed: int = 0) -> bool:
+    """Tune every kernel of every program that has fewer trials in the database; returns whether it got to the end."""
+    wanted: dict[int, Kernel] = {}
+    for program in programs:
+        wanted |= {kernel.hash: kernel for kernel in kernels(program.mod, target) if is_tunable(kernel)}
+    with local_tuner(target, database, seed) as tuner, interruptible() as stopping:
+        known = {key: tuner.store.best(key) for key in wanted}
+        missing = {key: trials - (0 if best is None else best.trials) for key, best in known.items()}
+        tuner.plan(sum(max(0, count) for count in missing.values()), len(wanted))
+        with Progress("tuning", len(wanted), "kernels") as bar:
+            for key, kernel in wanted.items():
+                while missing[key] > 0 and not stopping() and not tuner.exhausted(kernel):
+                    batch = tuner.measure(kernel, min(tuner.batch, missing[key]))
+                    missing[key] -= max(1, batch.trials)
+                bar.advance(1, kernel.name)
+        return not stopping()
+
+
+def compare(
+    proto: onnx.ModelProto, programs: Sequence[Variant], target: Target, database: Path, rounds: int, seed: int = 0
+) -> list[dict[str, Any]]:
+    """Predict and measure every program.
+
+    Returns
+    -------
+    list of dict
+        For each program its ``origin``, ``predicted_ms`` and ``measured_ms``; ``sum_now_ms``, the same sum as the
+        prediction with kernels that are measured again beside the programs, which leaves out what the machine did while
+        they were tuned; the number of kernel ``calls``; the share of the prediction that comes from measurements; and
+        the milliseconds that it took to predict, lowering included.
+    """
+    pricer = pricer_for(target, database)
+    inputs = random_inputs(proto, seed=seed)
+    rows: list[dict[str, Any]] = []
+    parts: list[list[Row]] = []
+    runs: dict[str, Program] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for number, program in enumerate(programs):
+            price = price_module(program.mod, target, pricer)
+            parts.append(list(price.rows))
+            rows.append(
+                {
+                    "origin": program.origin,
+                    "predicted_ms": price.seconds * 1e3,
+                    "calls": price.calls,
+                    "kernels": len(price.rows),
+                    "measured_share": price.by_source().get("measured", 0.0) / price.seconds,
+                    "pricing_ms": _pricing_ms(program.mod, target, pricer),
+                }
+            )
+            runs[str(number)] = _compiled(program.mod, target, database, inputs, Path(scratch) / f"{number}.so")
+        expected = runs["0"]()
+        for row, run in zip(rows, runs.values(), strict=True):
+            row["difference"] = difference(run(), expected)
+            if row["difference"] > TOLERANCE:
+                raise VerificationError(f"{row['origin']} computes something else: {row['difference']:.1e} off")
+        times = side_by_side(runs, rounds=rounds, seconds_per_turn=0.1)
+    distinct = {part.kernel.hash: part.kernel for mine in parts for part in mine if is_tunable(part.kernel)}
+    now = kernel_seconds(distinct.values(), target, database, rounds)
+    for row, mine, timing in zip(rows, parts, times.values(), strict=True):
+        row["sum_now_ms"] = 1e3 * sum(
+            part.kernel.count * now.get(part.kernel.hash, part.price.seconds) for part in mine
+        )
+        row["measured_ms"] = timing.median_ms
+        row["measured_low_ms"], row["measured_high_ms"] = timing.low_ms, timing.high_ms
+    return rows
+
+
+def _pricing_ms(mod: tvm.IRModule, target: Target, pricer: KernelPricer) -> float:
+    times = []
+    for _ in range(_PRICINGS):
+        started = time.perf_counter()
+        price_module(mod, target, pricer)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times) * 1e3
+
+
+def _compiled(mod: tvm.IRModule, target: Target, database: Path, inputs: Inputs, path: Path) -> Program:
+    """A program with its tuned kernels."""
+    names = [parameter.name for parameter in mod["main"].params]
+    model = tvmc.TVMCModel(mod, input_names=names)
+    tvmc.compile(model, target, tuning_records=database, package_path=path)
+    return from_library(path, inputs)
+
+
+def figures(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """How far predictions are off: median and 90 % quantile of the relative error, the median with its sign, ranks."""
+    predicted, measured = (np.array([row[name] for row in rows]) for name in ("predicted_ms", "measured_ms"))
+    errors = predicted / measured - 1
+    now = np.array([row["sum_now_ms"] for row in rows])
+    return {
+        "programs": len(rows),
+        "median_error": float(np.median(np.abs(errors))),
+        "error_90": float(np.quantile(np.abs(errors), 0.9)),
+        "bias": float(np.median(errors)),
+        "spearman": float(spearmanr(predicted, measured).statistic) if len(rows) > 2 else None,
+        "median_error_now": float(np.median(np.abs(now / measured - 1))),
+        "bias_now": float(np.median(now / measured - 1)),
+        "spearman_now": float(spearmanr(now, measured).statistic) if len(rows) > 2 else None,
+        "measured_share": float(np.mean([row["measured_share"] for row in rows])),
+        "pricing_ms": float(np.median([row["pricing_ms"] for row in rows])),
+        "fastest_ms": float(measured.min()),
+        "slowest_ms": float(measured.max()),
+        "regret": float(measured[predicted.argmin()] / measured.min() - 1),
+    }
+
+
+def run(
+    models: Sequence[str],
+    database: Path,
+    trials: int,
+    *,
+    programs: int = 30,
+    threads: int,
+    rounds: int = 9,
+    seed: int = 0,
+) -> dict[str, Any] | None:
+    """Tune, predict, measure and compare; None if tuning was interrupted."""
+    target = target_for(threads)
+    use_threads(threads)
+    machine = machine_for(target)
+    roofline = RooflinePricer(machine)
+    result: dict[str, Any] = {"target": str(target), "trials_per_kernel": trials, "models": {}}
+    for name in models:
+        proto = MODELS[name](seed=seed)
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / f"{name}.onnx"
+            onnx.save(proto, path)
+            mod = tvmc.load(str(path)).mod
+        found = variants(mod, machine, programs, lambda m: price_module(m, target, roofline).seconds, seed=seed)
+        if not tune(found, target, database, trials, seed):
+            return None
+        rows = compare(proto, found, target, database, rounds, seed)
+        result["models"][name] = {**figures(rows), "rows": rows}
+    result["all"] = figures([row for model in result["models"].values() for row in model["rows"]])
+    return result
+
+
+def _show(result: dict[str, Any]) -> None:
+    table = Table(title=f"programs predicted from their kernels, {result['trials_per_kernel']} trials each")
+    table.add_column("model")
+    for heading in (
+        *("programs", "measured ms", "median error", "90 %", "bias", "Spearman"),
+        *("kernels now: error", "bias", "regret", "measured share", "pricing ms"),
+    ):
+        table.add_column(heading, justify="right")
+    for name, row in [*result["models"].items(), ("all", result["all"])]:
+        table.add_row(
+            name,
+            str(row["programs"]),
+            f"{row['fastest_ms']:.2f} - {row['slowest_ms']:.2f}",
+            *(f"{row[figure]:.1%}" for figure in ("median_error", "error_90", "bias")),
+            "" if row["spearman"] is None else f"{row['spearman']:.3f}",
+            *(f"{row[figure]:.1%}" for figure in ("median_error_now", "bias_now", "regret")),
+            f"{row['measured_share']:.0%}",
+            f"{row['pricing_ms']:.0f}",
+        )
+    Console(width=150).print(table)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m examples.benchmarks.prediction", description=__doc__)
+    parser.add_argument("--models", required=True, help=f"comma-separated, of: {', '.join(sorted(MODELS))}")
+    parser.add_argument("--database", required=True, type=Path, metavar="DIR", help="where tuning records are kept")
+    parser.add_argument("--trials-per-kernel", type=int, default=16, metavar="T", help="default: 16")
+    parser.add_argument("--programs", type=int, default=30, metavar="N", help="of each model; default: 30")
+    parser.add_argument("--threads", type=int, default=available_cores(), help="default: all cores")
+    parser.add_argument("--rounds", type=int, default=9, help="turns of each program when measuring; default: 9")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, programs and tuning; default: 0")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    args = parser.parse_args(argv)
+    models = args.models.split(",")
+    if unknown := set(models) - MODELS.keys():
+        parser.error(f"there is no model {', '.join(sorted(unknown))}; choose from {', '.join(sorted(MODELS))}")
+    if min(args.trials_per_kernel, args.programs, args.threads, args.rounds) < 1:
+        parser.error("--trials-per-kernel, --programs, --threads and --rounds must be 1 or more")
+    logging.getLogger("tvm_eqsat").addHandler(logging.StreamHandler())
+    try:
+        result = run(
+            models,
+            args.database,
+            args.trials_per_kernel,
+            programs=args.programs,
+            threads=args.threads,
+            rounds=args.rounds,
+            seed=args.seed,
+        )
+    except EqSatError as error:
+        print("error:", error, file=sys.stderr)
+        return 2
+    if result is None:
+        return INTERRUPTED
+    _show(result)
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
