@@ -67,6 +67,7 @@ class Touched(set[int]):
         self._of_op: dict[str, list[int]] | None = None
         self._tops: dict[str, list[int]] | None = None
         self._tops_over: dict[tuple[str, int, bool], dict[str, list[int]]] = {}
+        self._operators: dict[int, set[str]] = {}  # of a class; under ~c, of its fresh nodes
 
     def with_op(self, op: str) -> list[int]:
         """Ids of the nodes of an operator in these classes, oldest first."""
@@ -102,7 +103,7 @@ class Touched(set[int]):
         """Nodes by the operators of one operand."""
         node, ids, ops, fresh, fresh_in = self._eg._node, self._eg._ids, self._eg.ops, self.fresh, self.fresh.of_class()
         found: dict[str, list[int]] = {}
-        known: dict[int, set[str]] = {}  # operators of a class, or of its fresh nodes
+        known = self._operators
         for i in tops:
             n: Any = node[i]
             if not -len(n) < place < len(n):
