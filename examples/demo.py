@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from tvm import relax
 
 import tvmc
 from examples.benchmarks.timing import side_by_side
 from examples.models import MODELS, random_inputs
-from examples.programs import TOLERANCE, Program, difference, from_library, onnxruntime, target_for
+from examples.programs import TOLERANCE, Program, difference, from_library, imported, onnxruntime, target_for
 from tvm_eqsat.cost.threads import available_cores, use_threads
 from tvm_eqsat.options import EqSatOptions, presets
 
@@ -50,10 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     say(f"{args.model}, {threads} threads, {args.trials} trials on each side, target {target.attrs['mcpu']}")
     with _Stage("load the model", stages):
         proto = MODELS[args.model](seed=args.seed)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"{args.model}.onnx"
-            onnx.save(proto, path)
-            model = tvmc.load(str(path))
+        model = imported(proto, args.model)
     inputs = random_inputs(proto, seed=args.seed)
 
     say("\n1/4  equality saturation")

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import importlib
 import json
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import tvm
 from onnx import ModelProto
 from tvm import relax
 from tvm.target import Target
 
+import tvmc
 from tvm_eqsat.transform import host_target
 
 Program = Callable[[], list[np.ndarray]]
@@ -31,6 +34,14 @@ TOLERANCE = 1e-4
 
 class Unavailable(Exception):
     """A program that can't be had here; the message says why."""
+
+
+def imported(model: ModelProto, name: str) -> tvmc.TVMCModel:
+    """A model as ``tvmc`` reads it from a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{name}.onnx"
+        onnx.save(model, path)
+        return tvmc.load(str(path))
 
 
 def target_for(threads: int) -> Target:

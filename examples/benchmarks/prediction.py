@@ -29,7 +29,7 @@ from tvm.target import Target
 
 import tvmc
 from examples.models import MODELS, random_inputs
-from examples.programs import TOLERANCE, Inputs, Program, difference, from_library, target_for
+from examples.programs import TOLERANCE, Inputs, Program, difference, from_library, imported, target_for
 from tvm_eqsat.cost.lower import Kernel, kernels
 from tvm_eqsat.cost.machine import machine_for
 from tvm_eqsat.cost.pricer import KernelPricer, RooflinePricer
@@ -37,6 +37,7 @@ from tvm_eqsat.cost.pricing import Row, price_module, pricer_for
 from tvm_eqsat.cost.threads import available_cores, use_threads
 from tvm_eqsat.cost.tuning import is_tunable, local_tuner
 from tvm_eqsat.errors import EqSatError, VerificationError
+from tvm_eqsat.files import write_atomically
 from tvm_eqsat.interrupt import INTERRUPTED, interruptible
 from tvm_eqsat.progress import Progress
 
@@ -172,10 +173,7 @@ def run(
     result: dict[str, Any] = {"target": str(target), "trials_per_kernel": trials, "models": {}}
     for name in models:
         proto = MODELS[name](seed=seed)
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch) / f"{name}.onnx"
-            onnx.save(proto, path)
-            mod = tvmc.load(str(path)).mod
+        mod = imported(proto, name).mod
         found = variants(mod, machine, programs, lambda m: price_module(m, target, roofline).seconds, seed=seed)
         if not tune(found, target, database, trials, seed):
             return None
@@ -242,7 +240,7 @@ def main(argv: list[str] | None = None) -> int:
         return INTERRUPTED
     _show(result)
     if args.json:
-        args.json.write_text(json.dumps(result, indent=1), encoding="utf-8")
+        write_atomically(args.json, json.dumps(result, indent=1))
     return 0
 
 

@@ -11,21 +11,19 @@ import argparse
 import json
 import logging
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 from tvm import relax
 from tvm.target import Target
 
-import tvmc
 from examples.models import BENCHMARK, MODELS
+from examples.programs import imported
 from tvm_eqsat.cost.database import index_of
 from tvm_eqsat.cost.engine import DEFAULT_CONFIG
 from tvm_eqsat.cost.lower import Kernel, kernels
@@ -96,10 +94,7 @@ def collect(folder: Path, models: Sequence[str], target: Target, trials: int, se
 
 def _kernels_of(name: str, target: Target, seed: int) -> dict[int, Kernel]:
     """Kernels of a model as it is, and as ``EqSatOptimize`` leaves it."""
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / f"{name}.onnx"
-        onnx.save(MODELS[name](seed=seed), path)
-        mod = tvmc.load(str(path)).mod
+    mod = imported(MODELS[name](seed=seed), name).mod
     rewritten = relax.transform.EqSatOptimize(EqSatOptions.preset("fast"), target=target)(mod)
     return {k.hash: k for m in (rewritten, mod) for k in kernels(m, target) if k.mod is not None}
 

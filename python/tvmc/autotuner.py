@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import tvm_ffi
 from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target
 
 from tvm_eqsat.cost.engine import DEFAULT_CONFIG
-from tvm_eqsat.cost.kernel_work import work_of
-from tvm_eqsat.cost.lower import Kernel
+from tvm_eqsat.cost.lower import Kernel, kernel_of
 from tvm_eqsat.cost.store import KernelStore, Settings, copy_records
 from tvm_eqsat.cost.threads import available_cores, use_threads
 from tvm_eqsat.cost.tuning import Batch, KernelTuner, is_tunable
@@ -188,7 +186,7 @@ def tune_model(
         if only_list:
             print(format_tasks(found))
             return {"tasks": [{"name": task.task_name, "weight": int(task.weight)} for task in found]}
-        kernels = _static([_kernel(task) for task in tasks])
+        kernels = _static([kernel_of(task) for task in tasks])
 
     _open_directory(directory, prior_records)
     store = KernelStore(
@@ -252,12 +250,6 @@ def _tune(tuner: KernelTuner, kernels: Sequence[Kernel], trials: int) -> TuningR
     report = TuningReport(tuner.trials, tuner.failed, interrupted=interrupted, seconds=time.perf_counter() - started)
     report.add_kernels(kernels, tuner.store)
     return report
-
-
-def _kernel(task: ms.ExtractedTask) -> Kernel:
-    mod = task.dispatched[0]
-    shash = tvm_ffi.structural_hash(mod) & (2**64 - 1)
-    return Kernel(str(task.task_name), int(task.weight), work_of(mod["main"]), mod, shash)
 
 
 def _static(kernels: Sequence[Kernel]) -> list[Kernel]:

@@ -30,7 +30,7 @@ from tvm_eqsat.graph.operator import OPERATORS
 from tvm_eqsat.rules import ALGEBRA, ALL, Rule
 from tvm_eqsat.rules.dsl import Builder, Term
 from tvm_eqsat.rules.rule import parameters, variables
-from tvm_eqsat.search.apply import CompiledRule
+from tvm_eqsat.search.apply import CompiledRule, instantiate
 from tvm_eqsat.verify.classes import check_classes, polynomial
 from tvm_eqsat.verify.instances import Instance, sample, samples
 
@@ -187,7 +187,7 @@ class Breakable:
         self.hit, self.result, self.asked = False, None, watched.asked
         given = {name: _rewrapped(watched, value) for name, value in given.items()}
         try:
-            result = self._rhs(**given) if callable(self._rhs) else _instantiated(watched, self._rhs, given)
+            result = self._rhs(**given) if callable(self._rhs) else instantiate(watched, self._rhs, given)
             if result is not None and self.mutant is not None and self.mutant.place < 0:
                 result = self.mutant.change(watched, result)  # type: ignore[call-arg]
                 watched.hit = result is not None
@@ -209,18 +209,6 @@ def _rewrapped(builder: Builder, value: Any) -> Any:
     if isinstance(value, tuple) and value and isinstance(value[0], Term):
         return tuple(builder.given(t.cls) for t in value)
     return value
-
-
-def _instantiated(builder: Builder, pattern: Any, given: dict[str, Any]) -> Term:
-    """The term of a right side that is written as a pattern."""
-    if not hasattr(pattern, "children"):
-        return given[pattern.name]
-    children = [_instantiated(builder, c, given) for c in pattern.children]
-    if hasattr(pattern.attrs, "name"):
-        return builder.add(pattern.op, given[pattern.attrs.name], children)
-    record = OPERATORS[pattern.op]
-    values = [given[v.name] if hasattr(v, "name") else v for v in pattern.attrs or ()]
-    return builder.add(pattern.op, record.make_attrs(**dict(zip(record.schema, values, strict=True))), children)
 
 
 # -- the trial ----------------------------------------------------------------------------------------------------

@@ -96,13 +96,16 @@ def kernels(mod: tvm.IRModule, target: Target, *, prepack: bool = False) -> list
                 break  # on GPUs scheduling follows
         steps += marking_passes() if prepack else []
         lowered = tvm.transform.Sequential([*steps, relax.transform.RewriteDataflowReshape()])(prepared)
-    found = []
-    for task in ms.relax_integration.extract_tasks(lowered, target):
-        key = tvm_ffi.StructuralKey(task.dispatched[0])
-        found.append(Kernel(str(task.task_name), int(task.weight), _work(key), key.key, key.hash_i64 & (2**64 - 1)))
+    found = [kernel_of(task) for task in ms.relax_integration.extract_tasks(lowered, target)]
     others = _other_calls(lowered)
     found += [Kernel(name, others.count(name), _OTHER) for name in set(others)]
     return sorted(found, key=lambda k: (k.name, k.hash))
+
+
+def kernel_of(task: ms.ExtractedTask) -> Kernel:
+    """The kernel of a MetaSchedule task, whose weight is the number of calls."""
+    key = tvm_ffi.StructuralKey(task.dispatched[0])
+    return Kernel(str(task.task_name), int(task.weight), _work(key), key.key, key.hash_i64 & (2**64 - 1))
 
 
 @lru_cache(maxsize=4096)

@@ -58,7 +58,7 @@ class CompiledRule:
 
         def instantiated(*values: Any) -> Term:
             builder = next(value.builder for value in values if isinstance(value, Term))
-            return _instantiated(builder, rhs, dict(zip(names, values, strict=True)))
+            return instantiate(builder, rhs, dict(zip(names, values, strict=True)))
 
         return _Function(instantiated, [(self._slots[name], name in self._tensors) for name in names])
 
@@ -297,12 +297,12 @@ def _wrap(builder: Builder, value: Any) -> Any:
     return tuple(_wrap(builder, v) for v in value)
 
 
-def _instantiated(builder: Builder, pattern: Any, values: Mapping[str, Any]) -> Term:
+def instantiate(builder: Builder, pattern: Any, values: Mapping[str, Any]) -> Term:
     """The term of a right side that is written as a pattern."""
     if isinstance(pattern, Var):
         term: Term = values[pattern.name]
         return term
-    operands = [_instantiated(builder, child, values) for child in pattern.children]
+    operands = [instantiate(builder, child, values) for child in pattern.children]
     if isinstance(pattern.attrs, AttrVar):
         return builder.add(pattern.op, values[pattern.attrs.name], operands)
     given = [values[v.name] if isinstance(v, AttrVar) else v for v in pattern.attrs or ()]

@@ -24,7 +24,8 @@ class Settings:
     threads : int
         Threads that a kernel runs on.
     number, repeat : int
-        A latency is the mean over ``number`` runs; there are ``repeat`` of them.
+        A latency is the mean over ``number`` runs; there are ``repeat`` of them, for a hopeless
+        schedule fewer.
     min_repeat_ms : int
         ``number`` grows until they take as long, in milliseconds.
     cache_flush : bool
