@@ -78,6 +78,8 @@ class History:
             assert eg.lookup(node[0], node[1:]) == c == eg.find(c)
         assert sorted(pair for op in ARITY for pair in eg.with_op(op)) == sorted(nodes)
         for c in classes:
+            ops = {eg.ops[node[0]] for node in eg.nodes(c)}
+            assert ops == {op for op in ARITY if eg._operators[c] & eg.symbols.bit(op)}
             assert sorted(eg.users(c)) == sorted(pair for pair in nodes if c in pair[1][1:])
         self.check_data(nodes)
 

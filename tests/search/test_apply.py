@@ -9,7 +9,7 @@ from tests.graphs import apply, tensor
 from tvm_eqsat.egraph.egraph import EGraph
 from tvm_eqsat.graph.tensor_graph import TensorGraph
 from tvm_eqsat.rules import Rule, op, tensors
-from tvm_eqsat.rules.dsl import Term
+from tvm_eqsat.rules.dsl import Term, rest
 from tvm_eqsat.search.apply import CompiledRule
 from tvm_eqsat.search.program import load
 
@@ -98,3 +98,44 @@ def test_what_is_known_of_one_sites_result_is_not_believed_of_others() -> None:
 
     assert _rewrite(egraph, _rule(rhs)) == 1
     assert egraph.find(first) == egraph.find(zero) != egraph.find(second)
+
+
+def test_what_becomes_known_after_the_search_is_not_believed_of_others() -> None:
+    egraph, (_, b, _, _, first, second) = _two_sites()
+    zero = egraph.add(egraph.sym("full", op.full.record.make_attrs(value=0.0, shape=(2, 3), dtype="float64")))
+    for name in ("abs", "exp", "tanh"):
+        egraph.add(egraph.sym(name), [zero])  # of two classes, that with more users keeps its id
+    rule = _rule(lambda x, y: op.relu(x) if y.fill == 0 else None)
+    sites = rule.search(egraph, 100)
+    egraph.union(b, zero)
+    assert egraph.find(b) == zero
+    assert rule.apply(egraph, sites, lambda: False) == 1
+    egraph.rebuild()
+    assert len(egraph.nodes(first)) == 2 and len(egraph.nodes(second)) == 1
+
+
+def test_members_of_a_group_keep_what_they_do_not_share_apart() -> None:
+    """Operands of a variadic operator stay together, and each member gets its own slice of the result."""
+    parts = rest("p")
+    found: list[tuple[tuple[int, ...], list[int]]] = []
+
+    def rhs(x: Term, p: tuple[tuple[Term, ...], ...]) -> list[Term]:
+        found.append((x.shape, [len(own) for own in p]))
+        return [op.relu(op.concat(*own, x, axis=0)) for own in p]
+
+    law = Rule(name="test", law="", lhs=op.concat(X, parts, axis=0), rhs=rhs, shared=(X,), shapes=("x:ab",))
+    graph = TensorGraph()
+    x, y, z = (tensor(graph, 2, 3) for _ in range(3))
+    attrs = op.concat.record.make_attrs(axis=0)
+    graph.outputs = [graph.add("concat", operands, attrs) for operands in ([x, y], [x, y, z], [y, x])]
+    egraph, class_of = load(graph)
+    rule = CompiledRule(law, everywhere=True)
+    (site,) = rule.search(egraph, 100)
+    assert [match[0] for match in site] == [class_of[i] for i in graph.outputs[:2]]
+    for _ in range(2):  # the second time without the right side
+        rule.apply(egraph, [site], lambda: False)
+    assert found == [((2, 3), [1, 2])]
+    for own, root in (([y], graph.outputs[0]), ([y, z], graph.outputs[1])):
+        operands = [class_of[i] for i in (*own, x)]
+        made = egraph.lookup(egraph.sym("relu"), [egraph.lookup(egraph.sym("concat", attrs), operands)])
+        assert made >= 0 and egraph.find(made) == egraph.find(class_of[root])

@@ -16,52 +16,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import RuleError
-from .pattern import ANY, AttrVar, Child, Each, Pat, Rest, Var, attr_vars, variables
-from .tables import Fresh, Touched
+from .candidates import HELPERS
+from .pattern import Each, Pat, Rest, Var, attr_vars, variables
+from .writer import Writer
 
 Search = Callable[..., list[tuple[Any, ...]]]
-
-
-def roots(eg: Any, table: dict[int, Any], op: str, only: set[int] | None) -> list[int]:
-    """Nodes of an operator in the classes of ``only``, oldest first; maybe more, some of them dead, if it is None."""
-    found: list[int] = eg._by_op.get(op, [])
-    if only is None:
-        return found
-    if isinstance(only, Touched):
-        return only.with_op(op)
-    if len(only) < len(found):
-        node, ids = eg._node, eg._ids
-        return sorted([i for c in only for i in ids[c] if node[i][0] in table])
-    parent = eg._sets.parent
-    return [i for i in found if parent[i] in only]
-
-
-def fresh_roots(eg: Any, table: dict[int, Any], op: str, only: set[int] | None) -> list[int]:
-    """The same, without nodes that are as they were: enough for a pattern of one operator."""
-    return only.fresh.with_op(op) if isinstance(only, Touched) else roots(eg, table, op, only)
-
-
-def tops(
-    eg: Any, table: dict[int, Any], op: str, only: set[int] | None, place: int, below: str, both: bool
-) -> list[int]:
-    """The same, without nodes that top no new match, see :meth:`Touched.tops <.tables.Touched.tops>`."""
-    return only.tops(op, place, below, both) if isinstance(only, Touched) else roots(eg, table, op, only)
-
-
-def freshness(only: set[int] | None) -> tuple[bool, Fresh | tuple[()], dict[int, list[int]]]:
-    """Whether all nodes count as fresh; which ones do; and these by class."""
-    return (False, only.fresh, only.fresh.of_class()) if isinstance(only, Touched) else (True, (), {})
-
-
-def first_matches(match: Callable[..., tuple[Any, ...] | None], operands: Sequence[int], *outer: Any) -> Any:
-    """The first match of each operand, or None if one has none."""
-    rows = []
-    for operand in operands:
-        row = match(operand, *outer)
-        if row is None:
-            return None
-        rows.append(row)
-    return rows
 
 
 def generate(pats: Sequence[Pat], pivot: int = 0, ordered: bool = False, join: bool = False) -> tuple[Search, str]:
@@ -92,8 +51,7 @@ def generate(pats: Sequence[Pat], pivot: int = 0, ordered: bool = False, join: b
     program = _Program(list(pats), variables(pats))
     program.write(pivot, ordered, join)
     source = "\n".join(program.lines) + "\n"
-    helpers = (roots, fresh_roots, tops, freshness, first_matches)
-    scope: dict[str, Any] = {"PATS": program.numbered, **{helper.__name__: helper for helper in helpers}}
+    scope: dict[str, Any] = {"PATS": program.numbered, **HELPERS}
     try:
         exec(compile(source, f"<pattern of {pats[0].op}>", "exec"), scope)
     except SyntaxError as error:  # Python nests at most 20 loops
@@ -111,48 +69,18 @@ def _is_flat(pat: Pat) -> bool:
     return not _below(pat)
 
 
-class _Program:
-    """The function being written. Its locals are numbered: names and values of a pattern never get into the source."""
+class _Program(Writer):
+    """A function ``search(eg, limit, only)``."""
 
     def __init__(self, pats: list[Pat], names: dict[str, bool]) -> None:
+        super().__init__()
         self.pats = pats
         self.names = names
-        self.lines: list[str] = []
-        self.numbered: list[Pat] = []  # T0, T1, … are the symbols that these admit
-        self.bound: dict[str, str] = {}  # variable -> local that holds it
         self.roots: dict[int, str] = {}  # pattern -> its root class
         self.pending: list[tuple[Pat, str]] = []  # sub-patterns, and the local that holds their class
         self.eaches: list[tuple[Each, str]] = []  # matched last, when all that occurs outside is bound
-        self.loops = 0
-        self.locals = 0
         self.path: list[str] = []  # locals with the nodes found so far
-        self.incremental = len(pats) == 1  # whether those are all nodes of the match, so that one has to be fresh
         self.watched = False  # whether the function asks what is fresh
-        self.failure = "return []"  # how to give up outside of any loop
-
-    # -------------------------------------------------------------- writing
-
-    def put(self, line: str) -> None:
-        self.lines.append("    " * (1 + self.loops) + line)
-
-    def loop(self, header: str) -> None:
-        self.put(header)
-        self.loops += 1
-
-    def fail_if(self, *conditions: str) -> None:
-        if conditions:
-            self.put(f"if {' or '.join(conditions)}: {'continue' if self.loops else self.failure}")
-
-    def local(self, kind: str) -> str:
-        self.locals += 1
-        return f"{kind}{self.locals}"
-
-    def number(self, pat: Pat) -> int:
-        for k, known in enumerate(self.numbered):
-            if known is pat:
-                return k
-        self.numbered.append(pat)
-        return len(self.numbered) - 1
 
     # -------------------------------------------------------------- the function
 
@@ -184,10 +112,11 @@ class _Program:
         lines = [
             "def search(eg, limit, only):",
             "    node, ids, parents, memo = eg._node, eg._ids, eg._parents, eg._memo",
-            "    parent, select, get = eg._sets.parent, eg.symbols.select, eg.symbols.get",
+            "    parent, operators = eg._sets.parent, eg._operators",
+            "    select, get, bit = eg.symbols.select, eg.symbols.get, eg.symbols.bit",
         ]
         for k, pat in enumerate(self.numbered):
-            lines.append(f"    T{k} = select(PATS[{k}].op, PATS[{k}].attrs)")
+            lines.append(f"    T{k}, B{k} = select(PATS[{k}].op, PATS[{k}].attrs), bit(PATS[{k}].op)")
             if isinstance(pat.attrs, tuple):
                 lines.append(f"    A{k} = PATS[{k}].attrs")
                 if self.determined(pat, {}):
@@ -202,16 +131,17 @@ class _Program:
         known, number = self.resolve_children(pat), self.number(pat)
         arguments = f"eg, T{number}, PATS[{number}].op, only"
         below = _below(pat)
+        topped = -1
         if len(self.pats) > 1:
             source = f"roots({arguments})"
         elif not below:
             source = f"fresh_roots({arguments})"
         else:
-            place, child = next(iter(below.items()))
+            topped, child = next(iter(below.items()))
             both = self.incremental and len(below) == 1 and isinstance(child, Pat) and _is_flat(child)
             first = child if isinstance(child, Pat) else child.pattern
-            source = f"tops({arguments}, {self.positions(pat)[place].partition(':')[0]}, {first.op!r}, {both})"
-        found = self.node(pat, source, known)
+            source = f"tops({arguments}, {self.positions(pat)[topped].partition(':')[0]}, {first.op!r}, {both})"
+        found = self.node(pat, source, known, checked=topped)
         self.roots[k] = f"parent[{found}]"
 
     def join(self, waiting: dict[int, Pat]) -> None:
@@ -245,6 +175,11 @@ class _Program:
 
     def unknown(self, item: tuple[Pat, str]) -> int:
         return 0 if self.resolvable(item[0]) else 1 if any(map(self.resolvable, item[0].children)) else 2
+
+    @property
+    def incremental(self) -> bool:
+        """Whether the path has all nodes of the match so far, so that one of them has to be fresh in the end."""
+        return len(self.pats) == 1 and not self.looked_up
 
     # -------------------------------------------------------------- one operator
 
@@ -281,8 +216,13 @@ class _Program:
         users = [f"parents[{c}]" for c in dict.fromkeys(known.values())]
         return users[0] if len(users) == 1 else f"min({', '.join(users)}, key=len)"
 
-    def node(self, pat: Pat, source: str, known: dict[int, str], dead: bool = True, owner: str = "") -> str:
-        """Open a loop over candidate nodes, and bind what the pattern binds. Returns the local with the node's id."""
+    def node(
+        self, pat: Pat, source: str, known: dict[int, str], dead: bool = True, owner: str = "", checked: int = -1
+    ) -> str:
+        """Open a loop over candidate nodes, and bind what the pattern binds. Returns the local with the node's id.
+
+        Of the child at place ``checked`` it is known that it has a node of the wanted operator.
+        """
         i, n, table = self.local("i"), self.local("n"), f"T{self.number(pat)}"
         self.loop(f"for {i} in {source}:")
         self.put(f"{n} = node[{i}]")
@@ -305,9 +245,15 @@ class _Program:
             elif isinstance(child, Each):
                 self.eaches.append((child, place[k]))
             elif k not in known:
+                if k != checked:
+                    self.fail_if(self.without(child, place[k]))
                 self.pending.append((child, place[k]))
         self.path.append(i)
         return i
+
+    def without(self, pat: Pat, c: str) -> str:
+        """Whether a class has no node of a pattern's operator."""
+        return f"not operators[{c}] & B{self.number(pat)}"
 
     def positions(self, pat: Pat) -> list[str]:
         """For each child of a pattern, its index or slice in a node."""
@@ -322,18 +268,12 @@ class _Program:
                 found.append(str(k - count if after else k + 1))
         return found
 
-    def bind(self, name: str, value: str) -> None:
-        if name in self.bound:
-            self.fail_if(f"{value} != {self.bound[name]}")
-        else:
-            self.bound[name] = self.local("v")
-            self.put(f"{self.bound[name]} = {value}")
-
     def each(self, each: Each, operands: str) -> None:
         """Match every operand by a function of its own, which returns the first match."""
         inner = _Program([], {})
         inner.numbered, inner.locals, inner.failure = self.numbered, self.locals, "return None"
         inner.bound = dict(self.bound)
+        inner.fail_if(inner.without(each.pattern, "c"))
         inner.inside(each.pattern, "c")
         inner.drain()
         own = [name for name in variables([each.pattern]) if name not in self.bound]
@@ -348,60 +288,3 @@ class _Program:
         self.fail_if(f"{rows} is None")
         for k, name in enumerate(own):
             self.bind(name, f"tuple([row[{k}] for row in {rows}])")
-
-    # -------------------------------------------------------------- what is known
-
-    def determined(self, pat: Pat, names: Any) -> bool:
-        """Whether a pattern's symbol is known once the variables in ``names`` are."""
-        if isinstance(pat.attrs, AttrVar):
-            return pat.attrs.name in names
-        return pat.attrs is not None and ANY not in pat.attrs and all(name in names for name in attr_vars(pat))
-
-    def resolvable(self, child: Child) -> bool:
-        """Whether the class (or tuple of operands) that a child stands for is known, up to look-ups."""
-        if isinstance(child, (Var, Rest)):
-            return child.name in self.bound
-        if isinstance(child, Each):
-            return False
-        return self.determined(child, self.bound) and all(map(self.resolvable, child.children))
-
-    def resolve(self, child: Child) -> str:
-        """The local that holds the class which a resolvable child stands for."""
-        if isinstance(child, (Var, Rest)):
-            return self.bound[child.name]
-        assert isinstance(child, Pat)
-        self.incremental = False
-        operands = [("*" if isinstance(k, Rest) else "") + self.resolve(k) for k in child.children]
-        number, c = self.number(child), self.local("c")
-        self.put(f"{c} = memo.get(({', '.join([self.symbol(child, number), *operands])},))")
-        self.fail_if(f"{c} is None")
-        self.put(f"{c} = parent[{c}]")
-        return c
-
-    def symbol(self, pat: Pat, number: int) -> str:
-        if isinstance(pat.attrs, AttrVar):
-            return f"get(PATS[{number}].op, {self.bound[pat.attrs.name]})"
-        if not attr_vars(pat):
-            return f"S{number}"
-        attrs = enumerate(pat.attrs or ())
-        values = [self.bound[a.name] if isinstance(a, AttrVar) else f"A{number}[{k}]" for k, a in attrs]
-        return f"get(PATS[{number}].op, ({', '.join(values)},))"
-
-    def resolve_children(self, pat: Pat, skip: int = -1) -> dict[int, str]:
-        return {
-            k: self.resolve(child)
-            for k, child in enumerate(pat.children)
-            if k != skip and not isinstance(child, Rest) and self.resolvable(child)
-        }
-
-    def anchor(self, pat: Pat) -> list[int] | None:
-        """Shortest path from a pattern's root to something known, as child positions."""
-        if self.resolvable(pat):
-            return []
-        paths = []
-        for k, child in enumerate(pat.children):
-            if isinstance(child, Var) and self.resolvable(child):
-                paths.append([k])
-            elif isinstance(child, Pat) and (path := self.anchor(child)) is not None:
-                paths.append([k, *path])
-        return min(paths, key=len, default=None)

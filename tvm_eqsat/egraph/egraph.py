@@ -64,25 +64,24 @@ class EGraph(Tables):
         steps : iterable of (int, iterable of int)
             The symbol of each node, and where in ``classes`` its children are.
         classes : list of int
-            Receives the class of each node at its end; it holds those that the steps start from.
+            Receives the class of each node at its end; it holds those that the steps start from, which become
+            canonical.
         why : int
             From :meth:`reason_id`: what makes these nodes, if they are new.
         """
         memo, parent, data, make = self._memo, self._sets.parent, self._data, self._data_table.make
+        for k, c in enumerate(classes):  # those that are appended are canonical
+            if c >= 0 and parent[c] != c:
+                classes[k] = self._sets.find(c)
+        at = classes.__getitem__
         for sym, places in steps:
-            children = []
-            for place in places:
-                c = classes[place]
-                while c >= 0 and parent[c] != c:
-                    parent[c] = c = parent[parent[c]]
-                children.append(c)
-            node = (sym, *children)
+            node = (sym, *map(at, places))
             c = memo.get(node, -1)
             if c >= 0:
                 while parent[c] != c:
                     parent[c] = c = parent[parent[c]]
-            elif min(children, default=0) >= 0:
-                datum = make((sym, *[data[c] for c in children]))
+            elif -1 not in node:
+                datum = make((sym, *map(data.__getitem__, node[1:])))
                 if datum >= 0:
                     if self._shared:
                         self._unshare()
@@ -100,6 +99,7 @@ class EGraph(Tables):
         self._parents.append(NO_PARENTS)
         self._own.append(0)
         self._data.append(datum)
+        self._operators.append(self.symbols.bits[node[0]])
         self._by_op.setdefault(self.symbols.ops[node[0]], []).append(new)
         self._log.append(new)
         self._num_classes += 1
@@ -133,17 +133,19 @@ class EGraph(Tables):
         EqSatError
             The analysis finds that they can't be equal; nothing has changed then.
         """
+        find = self._sets.find
+        keep, gone = find(a), find(b)
+        if keep == gone:
+            return False
         try:
-            return self._union(a, b)
+            self._unite(keep, gone)
         except EqSatError as error:
             if not why:
                 raise
             raise type(error)(f"{error} (united by {self._reasons[why]!r})") from error
+        return True
 
-    def _union(self, a: int, b: int) -> bool:
-        keep, gone = self._sets.find(a), self._sets.find(b)
-        if keep == gone:
-            return False
+    def _unite(self, keep: int, gone: int) -> None:
         merged = self._data_table.merge(self._data[keep], self._data[gone])
         if self._shared:
             self._unshare()
@@ -155,6 +157,7 @@ class EGraph(Tables):
             if data[c] != merged:
                 self._stale += parents[c]
         data[keep] = merged
+        self._operators[keep] |= self._operators[gone]
         self._sets.union(keep, gone)
         self._pending += parents[gone]
         if parents[gone]:
@@ -166,7 +169,6 @@ class EGraph(Tables):
         ids[gone] = ()
         self._dirty[keep] = None
         self._num_classes -= 1
-        return True
 
     def _own_parents(self, c: int) -> list[int]:
         if not self._own[c]:
@@ -218,7 +220,7 @@ class EGraph(Tables):
         self._node[i] = new
         other = memo.setdefault(new, i)
         if other != i:
-            self._union(i, other)
+            self.union(i, other)
             first, second = (i, other) if i < other else (other, i)
             memo[new] = first
             self._node[second] = None
@@ -254,8 +256,9 @@ class EGraph(Tables):
             for i in live:
                 parent[i] = c
         for c in dict.fromkeys([*merged, *orphans]):
-            self._parents[c] = sorted({i for i in self._parents[c] if node[i] is not None})
-            self._own[c] = 1
+            if self._parents[c]:
+                self._parents[c] = sorted({i for i in self._parents[c] if node[i] is not None})
+                self._own[c] = 1
         if self._dead > len(self._memo):
             self._by_op = {op: [i for i in ids if node[i] is not None] for op, ids in self._by_op.items()}
             self._dead = 0

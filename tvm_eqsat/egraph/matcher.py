@@ -10,6 +10,7 @@ from typing import Any
 from .codegen import generate
 from .egraph import EGraph
 from .pattern import Pat, depth, variables
+from .touched import Touched
 
 
 class Matcher:
@@ -32,6 +33,7 @@ class Matcher:
         self.variables = tuple(variables([pattern]))
         self.depth = depth(pattern)
         self._search, self.source = generate([pattern])
+        self._common = self.depth == 1  # many rules rewrite one operator, whatever its operands are
 
     def search(self, eg: EGraph, limit: int = sys.maxsize, only: set[int] | None = None) -> list[tuple[Any, ...]]:
         """Find matches.
@@ -56,7 +58,14 @@ class Matcher:
         EqSatError
             The e-graph needs a rebuild.
         """
-        return _run(self._search, eg, limit, only)
+        if not (self._common and isinstance(only, Touched)):
+            return _run(self._search, eg, limit, only)
+        known = only.matches.get(self)
+        if known is None:
+            known = _run(self._search, eg, limit, only)
+            if len(known) < limit:
+                only.matches[self] = known
+        return known[:limit]
 
 
 class JoinMatcher:

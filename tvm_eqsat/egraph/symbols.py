@@ -18,13 +18,16 @@ class Symbols:
         Operator name by symbol.
     attrs : list of tuple
         Attributes by symbol.
+    bits : list of int
+        By symbol an integer with the one bit that stands for its operator.
     """
 
-    __slots__ = ("_ids", "_of_op", "_selected", "attrs", "ops")
+    __slots__ = ("_ids", "_of_op", "_selected", "attrs", "bits", "ops")
 
     def __init__(self) -> None:
         self.ops: list[str] = []
         self.attrs: list[tuple[Any, ...]] = []
+        self.bits: list[int] = []
         self._ids: dict[tuple[str, tuple[Any, ...]], int] = {}
         self._of_op: dict[str, list[int]] = {}
         self._selected: dict[tuple[str, Any], tuple[dict[int, tuple[Any, ...]], int]] = {}
@@ -36,12 +39,19 @@ class Symbols:
             sym = self._ids[op, attrs] = len(self.ops)
             self.ops.append(op)
             self.attrs.append(attrs)
-            self._of_op.setdefault(op, []).append(sym)
+            symbols = self._of_op.setdefault(op, [])
+            symbols.append(sym)
+            self.bits.append(self.bits[symbols[0]] if len(symbols) > 1 else 1 << len(self._of_op) - 1)
         return sym
 
     def get(self, op: str, attrs: tuple[Any, ...]) -> int:
         """The symbol, or -1 if there is none."""
         return self._ids.get((op, attrs), -1)
+
+    def bit(self, op: str) -> int:
+        """The bit of an operator; 0 if there is no symbol of it."""
+        symbols = self._of_op.get(op)
+        return self.bits[symbols[0]] if symbols else 0
 
     def select(self, op: str, attrs: AttrVar | tuple[Any, ...] | None) -> dict[int, tuple[Any, ...]]:
         """Symbols that an attribute pattern (see :class:`~.pattern.Pat`) admits, each with what its variables bind to.

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import EqSatError
 from .analysis import Analysis, DataTable
 from .symbols import Symbols
+from .touched import Fresh, Touched
 from .union_find import UnionFind
 
 ENode = tuple[int, ...]  # (symbol, child class, ...)
 
-_STATE = ("_by_op", "_data", "_dead", "_ids", "_log", "_memo", "_node", "_num_classes", "_parents", "_sets", "_why")
+_STATE = (
+    "_by_op",
+    "_data",
+    "_dead",
+    "_ids",
+    "_log",
+    "_memo",
+    "_node",
+    "_num_classes",
+    "_operators",
+    "_parents",
+    "_sets",
+    "_why",
+)
 NO_PARENTS: list[int] = []  # shared by all classes without users; never written, see Tables._own
 
 
@@ -25,111 +39,6 @@ class Snapshot:
     state: tuple[Any, ...]
 
 
-class Fresh(set[int]):
-    """Nodes of an e-graph that are new, or have other children, another class or other data than before."""
-
-    def __init__(self, eg: Tables, nodes: set[int]) -> None:
-        super().__init__(nodes)
-        self._eg = eg
-        self._of_op: dict[str, list[int]] | None = None
-        self._of_class: dict[int, list[int]] | None = None
-
-    def with_op(self, op: str) -> list[int]:
-        """Those of an operator, oldest first."""
-        if self._of_op is None:
-            self._of_op = _by_op(self._eg, self)
-        return self._of_op.get(op, [])
-
-    def of_class(self) -> dict[int, list[int]]:
-        """Those of each class that has some, oldest first."""
-        if self._of_class is None:
-            parent = self._eg._sets.parent
-            self._of_class = {}
-            for i in sorted(self):
-                self._of_class.setdefault(parent[i], []).append(i)
-        return self._of_class
-
-
-class Touched(set[int]):
-    """Classes whose matches may have changed.
-
-    Attributes
-    ----------
-    fresh : Fresh
-        The nodes that make the difference: a new match has one of them.
-    """
-
-    def __init__(self, eg: Tables, classes: set[int], nodes: set[int], fresh: Fresh) -> None:
-        super().__init__(classes)
-        self._eg = eg
-        self._nodes = nodes
-        self.fresh = fresh
-        self._of_op: dict[str, list[int]] | None = None
-        self._tops: dict[str, list[int]] | None = None
-        self._tops_over: dict[tuple[str, int, bool], dict[str, list[int]]] = {}
-        self._operators: dict[int, set[str]] = {}  # of a class; under ~c, of its fresh nodes
-
-    def with_op(self, op: str) -> list[int]:
-        """Ids of the nodes of an operator in these classes, oldest first."""
-        if self._of_op is None:
-            ids = self._eg._ids
-            self._of_op = _by_op(self._eg, [i for c in self for i in ids[c]])
-        return self._of_op.get(op, [])
-
-    def tops(self, op: str, place: int, below: str, both: bool) -> list[int]:
-        """Those nodes of ``op`` in these classes that may be the top of a new match, oldest first.
-
-        Parameters
-        ----------
-        op : str
-            The operator.
-        place : int
-            Index in a node of one operand.
-        below : str
-            Operator of some node of that operand.
-        both : bool
-            Whether the match has no other nodes than these two, so that one of them has to be fresh.
-        """
-        key = (op, place, both)
-        if key not in self._tops_over:
-            if self._tops is None:
-                self._tops = _by_op(self._eg, self._nodes)
-            self._tops_over[key] = self._over(self._tops.get(op, []), place, both)
-        over = self._tops_over[key]
-        found = over.get(below, [])
-        return sorted([*found, *over[""]]) if "" in over else found
-
-    def _over(self, tops: list[int], place: int, both: bool) -> dict[str, list[int]]:
-        """Nodes by the operators of one operand."""
-        node, ids, ops, fresh, fresh_in = self._eg._node, self._eg._ids, self._eg.ops, self.fresh, self.fresh.of_class()
-        found: dict[str, list[int]] = {}
-        known = self._operators
-        for i in tops:
-            n: Any = node[i]
-            if not -len(n) < place < len(n):
-                found.setdefault("", []).append(i)  # has no such operand: matches if every one has to
-                continue
-            c = n[place]
-            stale = both and i not in fresh
-            identity = ~c if stale else c
-            below = known.get(identity)
-            if below is None:
-                below = {ops[node[k][0]] for k in (fresh_in.get(c, ()) if stale else ids[c])}  # type: ignore[index]
-                known[identity] = below
-            for name in below:
-                found.setdefault(name, []).append(i)
-        return found
-
-
-def _by_op(eg: Tables, nodes: Iterable[int]) -> dict[str, list[int]]:
-    """Ids of some live nodes by operator, oldest first."""
-    node, ops = eg._node, eg.ops
-    found: dict[str, list[int]] = {}
-    for i in sorted(nodes):
-        found.setdefault(ops[node[i][0]], []).append(i)  # type: ignore[index]
-    return found
-
-
 class Tables:
     """The tables of an :class:`~.egraph.EGraph`, which documents the parameters."""
 
@@ -137,13 +46,13 @@ class Tables:
         *_STATE,
         "_data_table",
         "_dirty",
-        "_fresh",
         "_own",
         "_pending",
         "_reason_ids",
         "_reasons",
         "_shared",
         "_stale",
+        "_touched",
         "symbols",
     )
 
@@ -162,10 +71,11 @@ class Tables:
         self._ids: list[tuple[int, ...]] = []  # the class's nodes, oldest first; empty unless canonical
         self._parents: list[list[int]] = []  # nodes that have the class as a child, oldest first; some may be dead
         self._data: list[int] = []
+        self._operators: list[int] = []  # of the class's nodes, as bits
         self._by_op: dict[str, list[int]] = {}  # nodes of each operator, oldest first; some may be dead
         self._dead = 0  # how many
         self._log: list[int] = []  # nodes in the order in which they were added or changed
-        self._fresh: tuple[int, int, Fresh] | None = None  # the last answer of touched
+        self._touched: tuple[int, dict[int, list[Touched]]] = (0, {})  # at which clock, since when: for each depth
         self._num_classes = 0
         # A snapshot shares the tables with the e-graph until either the next addition or union copies them.
         self._shared = False
@@ -213,6 +123,13 @@ class Tables:
         parent = self._sets.parent
         return self._data[c if parent[c] == c else self._sets.find(c)]
 
+    @property
+    def facts(self) -> list[int]:
+        """:meth:`datum` by class id; for an id that is no longer canonical, what it was when that ended. Not to be
+        written to, and valid until the e-graph changes.
+        """
+        return self._data
+
     def implied(self, sym: int, children: Sequence[int]) -> int:
         """What :meth:`datum` is for a class that nothing is known of but one node; -1 if that is ill-typed."""
         return self._data_table.make((sym, *map(self.datum, children)))
@@ -252,6 +169,10 @@ class Tables:
         """What first made a node (canonical, as :meth:`nodes` gives it); "" if it was there from the start."""
         return self._reasons[self._why[self._memo[node]]]
 
+    def maker(self, c: int) -> str:
+        """What first made the oldest node of a class; "" if it was there from the start."""
+        return self._reasons[self._why[self._ids[self._sets.find(c)][0]]]
+
     # ------------------------------------------------------------------ what changed
 
     @property
@@ -283,8 +204,8 @@ class Tables:
         Returns
         -------
         Touched
-            Canonical ids, valid until the e-graph changes. A class counts as changed when it gained a node, a node of
-            it got other child classes, or its own or an operand's data changed.
+            Canonical ids, valid until the e-graph changes, and remembered so long. A class counts as changed when it
+            gained a node, a node of it got other child classes, or its own or an operand's data changed.
 
         Raises
         ------
@@ -292,24 +213,15 @@ class Tables:
             The e-graph needs a rebuild.
         """
         self.check_clean()
-        parents, parent = self._parents, self._sets.parent
-        fresh = self._since(since)
-        nodes: set[int] = set(fresh)
-        found = {parent[i] for i in fresh}
-        frontier = found
-        for _ in range(depth - 1):
-            users = {i for c in frontier for i in parents[c] if self._node[i] is not None}
-            nodes |= users
-            frontier = {parent[i] for i in users} - found
-            found = found | frontier
-        return Touched(self, found, nodes, fresh)
-
-    def _since(self, since: int) -> Fresh:
-        """The live nodes in the log from some position on; remembered, since patterns of any depth ask for them."""
-        if self._fresh is None or self._fresh[:2] != (since, len(self._log)):
+        if self._touched[0] != len(self._log):
+            self._touched = len(self._log), {}
+        levels = self._touched[1].setdefault(since, [])
+        if not levels:
             node = self._node
-            self._fresh = since, len(self._log), Fresh(self, {i for i in self._log[since:] if node[i] is not None})
-        return self._fresh[2]
+            levels.append(Touched(self, Fresh(self, [i for i in self._log[since:] if node[i] is not None])))
+        while len(levels) < depth:
+            levels.append(Touched(self, levels[0].fresh, levels[-1]))
+        return levels[depth - 1]
 
     # ------------------------------------------------------------------ saving
 
@@ -339,7 +251,7 @@ class Tables:
             setattr(self, name, value)
         self._shared = True
         self._pending, self._stale, self._dirty = [], [], {}
-        self._fresh = None
+        self._touched = 0, {}
 
     def _capture(self) -> Snapshot:
         self._shared = True

@@ -145,12 +145,11 @@ def saturate(
         hit = False
         pending = False
         found = left
-        touched: dict[tuple[int, int], set[int]] = {}  # many rules ask the same
         for schedule in schedules:
             if schedule.banned_until > number:
                 pending = True
                 continue
-            sites, banned = _search(egraph, schedule, number, touched)
+            sites, banned = _search(egraph, schedule, number)
             pending |= banned
             if sites:
                 found.append((schedule.rule, sites))
@@ -191,16 +190,11 @@ def _apply(
     return applied, []
 
 
-def _search(
-    egraph: EGraph, schedule: _Schedule, number: int, touched: dict[tuple[int, int], set[int]]
-) -> tuple[list[object], bool]:
+def _search(egraph: EGraph, schedule: _Schedule, number: int) -> tuple[list[object], bool]:
     """Sites to rewrite now, and whether some had to be left for later."""
     only = None
     if schedule.searched_at >= 0:
-        key = (schedule.searched_at, schedule.rule.depth)
-        if key not in touched:
-            touched[key] = egraph.touched(*key)
-        only = touched[key]
+        only = egraph.touched(schedule.searched_at, schedule.rule.depth)
         if not only:
             return [], False
     clock = egraph.clock
