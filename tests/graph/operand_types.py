@@ -136,6 +136,30 @@ def _gather_nd(rng: Rng) -> list[TensorType]:
     return [TensorType(shape, "float32"), TensorType(index, "int64")]
 
 
+def _winograd_weight(rng: Rng) -> list[TensorType]:
+    return [TensorType((3, 3, *(int(d) for d in rng.integers(1, 40, 2))), _pick(rng, _FLOATS))]
+
+
+def _winograd_output(rng: Rng) -> list[TensorType]:
+    return [TensorType((_pick(rng, (16, 36)), *(int(d) for d in rng.integers(1, 40, 2))), _pick(rng, _FLOATS))]
+
+
+def _blocked_conv(rng: Rng) -> list[TensorType]:
+    groups, blocks, filters, i, o = (int(_pick(rng, (1, 1, 2, 3))) for _ in range(5))
+    data = (int(rng.integers(1, 3)), groups * blocks, *(int(d) for d in rng.integers(5, 8, 2)), i)
+    weight = (groups * filters, blocks, *(int(d) for d in rng.integers(1, 4, 2)), i, o)
+    dtype = _pick(rng, ("float32", "float32", "float16", "int32"))
+    return [TensorType(data, dtype), TensorType(weight, dtype)]
+
+
+def _blocked_depthwise_conv(rng: Rng) -> list[TensorType]:
+    data, weight = _blocked_conv(rng)
+    blocks, last = data.shape[1:2], data.shape[4]
+    if rng.integers(2):  # no blocks: channels last
+        data, blocks = TensorType((*data.shape[:1], *data.shape[2:]), data.dtype), ()
+    return [data, TensorType((*blocks, *weight.shape[2:4], last), data.dtype)]
+
+
 _FLOATS = ("float32", "float32", "float64")
 _NUMBERS = ("float32", "int32", "int64", "float64")
 _ANY = ("float32", "int32", "bool", "int8")
@@ -184,6 +208,12 @@ _GENERATORS: dict[str, Callable[[Rng], list[TensorType]]] = {
     "gather_elements": _gather_elements,
     "gather_nd": _gather_nd,
     "full": lambda rng: [],
+    "layout_transform": _one(_ANY, 1),
+    "conv2d_nchwc": _blocked_conv,
+    "depthwise_conv2d": _blocked_depthwise_conv,
+    "winograd_weight": _winograd_weight,
+    "winograd_input": lambda rng: [TensorType((*_shape(rng, 3, 3, 9), _pick(rng, (3, 16, 20))), _pick(rng, _FLOATS))],
+    "winograd_output": _winograd_output,
 }
 
 

@@ -35,6 +35,8 @@ ALIASES = {
     "split unevenly": op.split(X, 3, -2),
     "split at": op.split(X, [1, 4], 3),
     "split in one": op.split(X, 1, 3),
+    "layout_transform": op.layout_transform(X, lambda n, c, h, w: (w // 4, c, n * 5 + h, w % 4), 7.0),
+    "layout_transform to itself": op.layout_transform(X, lambda n, c, h, w: (n + c, c, h, w)),
 }
 
 

@@ -11,12 +11,16 @@ from tests.graph.operand_types import NAMES, cases
 from tvm_eqsat.errors import IllTyped
 from tvm_eqsat.graph.ops import OPERATORS
 from tvm_eqsat.graph.types import Symbol, TensorType
+from tvm_eqsat.layout.index_map import IndexMap
 
 F32, I32, BOOL = "float32", "int32", "bool"
 
 
 def T(*shape: Any, dtype: str = F32) -> TensorType:
     return TensorType(shape, dtype)
+
+
+N, M = (Symbol(tirx.Var(letter, "int64")) for letter in "nm")
 
 
 def _wrong() -> dict[str, list[tuple[list[TensorType], dict[str, Any]]]]:
@@ -46,6 +50,39 @@ def _wrong() -> dict[str, list[tuple[list[TensorType], dict[str, Any]]]]:
             ([T(2, 4, 3), T(3, 3, 5)], {}),
             ([T(2, 3), T(3, 2)], {"out_dtype": I32}),
             ([T(2, 3, dtype="float64"), T(3, 2, dtype="float64")], {"out_dtype": F32}),
+        ],
+        "layout_transform": [
+            ([T(3, 4)], {"map": IndexMap.reorder((4, 3), (1, 0))}),
+            ([T(N, 4)], {"map": IndexMap.reorder((3, 4), (1, 0))}),
+        ],
+        "conv2d_nchwc": [
+            ([T(1, 2, 5, 5, 4), T(2, 3, 3, 3, 4, 8)], {}),
+            ([T(1, 2, 5, 5, 4), T(2, 2, 3, 3, 2, 8)], {}),
+            ([T(1, 2, 5, 5, 4), T(3, 1, 3, 3, 4, 8)], {"groups": 2}),
+            ([T(1, 2, 2, 5, 4), T(2, 2, 3, 3, 4, 8)], {}),
+            ([T(N, 2, 5, 5, 4), T(2, 2, 3, 3, 4, 8)], {}),
+            ([T(1, 2, 5, 5, 4), T(2, 3, 3, 4)], {}),
+        ],
+        "depthwise_conv2d": [
+            ([T(1, 2, 5, 5, 4), T(2, 3, 3, 8)], {}),
+            ([T(1, 2, 5, 5, 4), T(2, 2, 3, 3, 4, 8)], {}),
+        ],
+        "winograd_weight": [
+            ([T(3, 3, 4, 4)], {"tile": 3}),
+            ([T(5, 3, 4, 4)], {"tile": 2}),
+            ([T(3, 3, 4, 4, dtype="float16")], {"tile": 2}),
+            ([T(3, 3, N, 4)], {"tile": 2}),
+        ],
+        "winograd_input": [
+            ([T(1, 8, 8, 4)], {"tile": 6}),
+            ([T(1, 8, 8, 4)], {"tile": 2, "padding": (-1, 0, 0, 0)}),
+            ([T(1, 1, 8, 4)], {"tile": 2}),
+            ([T(8, 8, 4)], {"tile": 2}),
+        ],
+        "winograd_output": [
+            ([T(36, 4, 8)], {"tile": 2, "shape": (1, 4, 4)}),
+            ([T(16, 4, 8)], {"tile": 2, "shape": (1, 5, 4)}),
+            ([T(16, 4, 8)], {"tile": 2, "shape": (0, 4, 4)}),
         ],
         "resize2d": [([T(1, 3, 4)], {"size": (2, 2)}), ([T(1, 3, 4, 4)], {"size": (2, 2), "method": "cubic"})],
         "batch_norm": [([T(2, 3), *[T(2)] * 4], {"axis": 1}), ([T(2, 3), *[T(3)] * 4], {"axis": 2})],
@@ -143,8 +180,6 @@ def test_refuses_what_makes_no_sense(name: str) -> None:
         record.check_arity(0 if record.arity != 0 else 1)
 
 
-N, M = (Symbol(tirx.Var(letter, "int64")) for letter in "nm")
-
 SYMBOLIC: list[tuple[str, list[TensorType], dict[str, Any]]] = [
     ("relu", [T(N, 4)], {}),
     ("cast", [T(N, 4)], {"dtype": "float16"}),
@@ -219,8 +254,8 @@ def test_what_needs_the_value_of_a_symbol_is_refused(name: str, types: list[Tens
 
 
 def test_every_case_uses_canonical_attributes() -> None:
-    """Attributes are hashable and of plain Python types, so equal operators are one e-node."""
-    plain = (bool, int, float, str, tuple)
+    """Attributes are hashable and of plain Python types, or canonical themselves, so equal operators are one e-node."""
+    plain = (bool, int, float, str, tuple, IndexMap)
     for name in NAMES:
         for _, attrs in cases(name):
             hash(attrs)

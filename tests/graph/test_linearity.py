@@ -18,6 +18,7 @@ LINEAR = {name: record.linear_in for name, record in OPERATORS.items() if record
 DIVIDING = {
     "divide": (0,),
     "mean": (0,),
+    "winograd_weight": (0,),
     **{f"{kind}_pool{n}d": (0,) for kind in ("avg", "adaptive_avg") for n in (1, 2, 3)},
 }
 

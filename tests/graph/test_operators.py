@@ -64,14 +64,14 @@ def test_takes_no_dtype_that_relax_refuses(name: str) -> None:
             assert found == relax_type(emit_function(bb, name, f"{dtype}{number}", changed, attrs))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if OPERATORS[name].relax])
 def test_reads_what_it_emits(name: str) -> None:
     record = OPERATORS[name]
-    assert not record.relax or BY_RELAX_NAME[record.relax] is record
+    assert BY_RELAX_NAME[record.relax] is record
     for types, attrs in cases(name):
         operands = variables(types)
         call = call_of(record.emit(list(operands), attrs))
-        assert not record.relax or call.op.name == record.relax
+        assert call.op.name == record.relax
         found = record.read(call)
         assert found is not None, (types, attrs)
         assert len(found[0]) == len(operands)

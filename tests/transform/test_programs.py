@@ -132,11 +132,11 @@ def build(shapes: dict[str, tuple[int, ...]], body: Callable[..., relax.Expr]) -
 
 def test_batch_norm_folds_into_the_convolution() -> None:
     def body(emit: Any, constant: Any, x: relax.Var) -> relax.Expr:
-        conv = emit(relax.op.nn.conv2d(x, constant(32, 16, 3, 3), padding=1))
+        conv = emit(relax.op.nn.conv2d(x, constant(32, 16, 5, 5), padding=2))
         parameters = [constant(32), constant(32), constant(32), constant(32, positive=True)]
         norm = emit(relax.op.nn.batch_norm(conv, *parameters, axis=1, training=False))
         active = emit(relax.op.nn.relu(emit(norm[0])))
-        return relax.op.nn.conv2d(active, constant(32, 32, 3, 3), padding=1)
+        return relax.op.nn.conv2d(active, constant(32, 32, 5, 5), padding=2)
 
     found = operators(optimized(build({"x": (1, 16, 28, 28)}, body)))
     assert "nn.batch_norm" not in found

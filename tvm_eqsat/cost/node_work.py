@@ -81,6 +81,23 @@ def _conv_transpose(types: Sequence[TensorType], out: TensorType, attrs: Any) ->
     return Work(kind, _traffic(types, out), flops=flops, width=_size(out.shape[-1]))
 
 
+def _blocked_conv(types: Sequence[TensorType], out: TensorType, attrs: Any) -> Work:
+    return Work(Kind.SLIDING if attrs.groups == 1 else Kind.GROUPED, _traffic(types, out), width=_size(out.shape[-1]))
+
+
+def _depthwise_conv(types: Sequence[TensorType], out: TensorType, attrs: Any) -> Work:
+    return Work(Kind.NO_REUSE, _traffic(types, out), width=_size(out.shape[-1]))
+
+
+def _layout(types: Sequence[TensorType], out: TensorType, attrs: Any) -> Work | None:
+    m = attrs.map
+    if m.is_view:
+        return None
+    last = m.groups[_inner(out)].digits[-1:] if m.groups else ()
+    straight = all(digit.stride == 1 and digit.dim == _inner(types[0]) for digit in last)
+    return Work(Kind.STREAM if straight else Kind.SHUFFLE, _traffic(types, out), rows=in_rows(_sizes(out)))
+
+
 def _matmul(types: Sequence[TensorType], out: TensorType, attrs: Any) -> Work:
     x, y = types
     rows = _size(x.shape[-2]) if x.rank > 1 else 1
@@ -99,6 +116,10 @@ def _copy(types: Sequence[TensorType], out: TensorType, attrs: Any) -> Work:
 
 def _pad(types: Sequence[TensorType], out: TensorType, attrs: Any) -> Work:
     return Work(Kind.STREAM, _traffic(types, out))
+
+
+def _tile_transform(types: Sequence[TensorType], out: TensorType, attrs: Any) -> Work:
+    return Work(Kind.STREAM, _traffic(types, out))  # Winograd's: 16 channels at a time, whatever the shape
 
 
 def _slice(types: Sequence[TensorType], out: TensorType, attrs: Any) -> Work:
@@ -141,7 +162,9 @@ def _inner(t: TensorType) -> int:
 _WORK: dict[str, Callable[[Sequence[TensorType], TensorType, Any], Work | None]] = {
     "conv1d": _conv, "conv2d": _conv, "conv3d": _conv,
     "conv1d_transpose": _conv_transpose, "conv2d_transpose": _conv_transpose, "conv3d_transpose": _conv_transpose,
+    "conv2d_nchwc": _blocked_conv, "depthwise_conv2d": _depthwise_conv, "layout_transform": _layout,
     "matmul": _matmul, "batch_norm": _copy,
     "reshape": _view, "permute_dims": _permute, "slice": _slice, "concat": _concat, "pad": _pad, "resize2d": _shuffle,
+    "winograd_weight": _tile_transform, "winograd_input": _tile_transform, "winograd_output": _tile_transform,
     "take": _gather, "gather_elements": _gather, "gather_nd": _gather,
 }  # fmt: skip

@@ -6,6 +6,8 @@ from .conv import CONV
 from .conv_merge import CONV_MERGE
 from .dsl import Term, attributes, each, op, rest, tensors
 from .identities import IDENTITIES
+from .layouts import COMPOSE as LAYOUTS
+from .layouts import blocked_layouts
 from .matmul import MATMUL
 from .norm import NORM
 from .pool import POOL
@@ -13,10 +15,24 @@ from .reduce import REDUCE
 from .rule import Rule, RuleSet
 from .shape import SHAPE
 from .slices import SLICES
+from .winograd import WINOGRAD
 
 #: Every rule that can make a program cheaper: what the pass uses.
-ALL = IDENTITIES + SHAPE + CONCAT + SLICES + MATMUL + CONV + CONV_MERGE + POOL + REDUCE + NORM
+ALL = IDENTITIES + SHAPE + CONCAT + SLICES + MATMUL + CONV + CONV_MERGE + WINOGRAD + POOL + REDUCE + NORM + LAYOUTS
 
 # ALGEBRA stands beside it: laws that only enlarge the space. Proofs, and exploration, add them.
 
-__all__ = ["ALGEBRA", "ALL", "Rule", "RuleSet", "Term", "attributes", "each", "op", "rest", "tensors"]
+__all__ = [
+    "ALGEBRA",
+    "ALL",
+    "WINOGRAD",
+    "Rule",
+    "RuleSet",
+    "Term",
+    "attributes",
+    "blocked_layouts",
+    "each",
+    "op",
+    "rest",
+    "tensors",
+]

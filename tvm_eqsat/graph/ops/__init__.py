@@ -11,6 +11,7 @@ from . import (
     elementwise,
     image,
     index,
+    layout,
     leaves,
     linear,
     norm,
@@ -19,6 +20,7 @@ from . import (
     reduce,
     shape,
     softmax,
+    winograd,
 )
 from .aliases import READERS, read_alias
 
@@ -33,6 +35,7 @@ __all__ = [
     "elementwise",
     "image",
     "index",
+    "layout",
     "leaves",
     "linear",
     "norm",
@@ -42,4 +45,5 @@ __all__ = [
     "reduce",
     "shape",
     "softmax",
+    "winograd",
 ]

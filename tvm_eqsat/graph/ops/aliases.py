@@ -12,9 +12,11 @@ from typing import Any
 
 from tvm.tirx import IntImm
 
+from ...layout.tvm_map import from_tvm
 from ..operator import Attrs
 from . import _relax
 from .index import canonical_slice, read_slices
+from .layout import LAYOUT_TRANSFORM
 from .shape import RESHAPE
 
 Chain = list[tuple[str, Attrs]]
@@ -106,6 +108,18 @@ def _split(call: Any) -> list[Chain] | None:
     return None if None in slices else [_slices([attrs], shape) for attrs in slices if attrs is not None]
 
 
+def _layout_transform(call: Any) -> list[Chain] | None:
+    args = _relax.operands(call, 1)
+    shape = _relax.static_shape(args[0]) if args else None
+    if shape is None or call.attrs is None:
+        return None
+    fill = _relax.scalar(getattr(call.attrs.pad_value, "value", call.attrs.pad_value))
+    found = from_tvm(call.attrs.index_map, shape, 0.0 if fill is None else fill)  # none: any value will do
+    if found is None:
+        return None
+    return [[]] if found.is_identity else [[("layout_transform", LAYOUT_TRANSFORM.make_attrs(map=found))]]
+
+
 READERS: dict[str, Callable[[Any], list[Chain] | None]] = {
     "relax.squeeze": _reshaped(_squeezed),
     "relax.expand_dims": _reshaped(_expanded),
@@ -113,4 +127,5 @@ READERS: dict[str, Callable[[Any], list[Chain] | None]] = {
     "relax.nn.batch_flatten": _reshaped(_batch_flattened),
     "relax.strided_slice": _strided_slice,
     "relax.split": _split,
+    "relax.layout_transform": _layout_transform,
 }
