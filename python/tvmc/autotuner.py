@@ -90,6 +90,12 @@ def add_tune_parser(subparsers: Any) -> None:
         action="store_true",
         help="let kernels choose the layouts of their weights; compile with --weight-prepack then",
     )
+    parser.add_argument(
+        "--register-tiles",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="try tiles that fit the target's vector registers beside MetaSchedule's own schedules. Defaults to yes",
+    )
     parser.add_argument("--tasks", default="all", help="kernels to tune, e.g. 0 or 0,2 or 3-5 or all; list shows them")
     parser.add_argument("--seed", type=int, default=0, help="seed of the search. Defaults to 0")
     add_rpc_arguments(parser)
@@ -121,6 +127,7 @@ def drive_tune(args: argparse.Namespace) -> dict[str, Any]:
         eqsat=options,
         eqsat_report=args.eqsat_report,
         weight_prepack=args.weight_prepack,
+        register_tiles=args.register_tiles,
     )
 
 
@@ -142,6 +149,7 @@ def tune_model(
     eqsat: EqSatOptions | None = None,
     eqsat_report: str | Path | None = None,
     weight_prepack: bool = False,
+    register_tiles: bool = True,
 ) -> dict[str, Any]:
     """Tune a model's kernels and add the records to ``tuning_records``; the arguments are those of the command line.
 
@@ -197,7 +205,7 @@ def tune_model(
     )
     with tvm_target:
         tools = builder_and_runner(tvm_target, config, rpc=rpc, workers=parallel or available_cores(), timeout=timeout)
-    with KernelTuner(store, seed=seed, builder=tools[0], runner=tools[1]) as tuner:
+    with KernelTuner(store, seed=seed, builder=tools[0], runner=tools[1], tiles=register_tiles) as tuner:
         if joint is not None:
             with explained(f"optimising and tuning '{tvmc_model.name}'"):
                 _, report = optimise(mod, tvm_target, joint, trials=trials, tuner=tuner)

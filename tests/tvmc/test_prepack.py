@@ -42,7 +42,8 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Records of all kernels of the network, tuned with prepacking."""
     folder = tmp_path_factory.mktemp("prepack")
     model = api.TVMCModel(from_onnx(network()))
-    api.tune(model, TARGET, folder, trials=6, number=1, repeat=1, min_repeat_ms=1, parallel=1, weight_prepack=True)
+    quick = {"trials": 6, "number": 1, "repeat": 1, "min_repeat_ms": 1, "parallel": 1}
+    api.tune(model, TARGET, folder, weight_prepack=True, register_tiles=False, **quick)
     return folder
 
 

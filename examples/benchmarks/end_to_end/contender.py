@@ -57,7 +57,7 @@ class Contender:
     prepack : bool
         Whether kernels choose the layout of their weights.
     eqsat : EqSatOptions, optional
-        Options of the pass, which shares the budget.
+        Options of the pass, which shares the budget. Without, only MetaSchedule's own schedules are tried.
     seed : int
         Of the search.
     """
@@ -112,6 +112,7 @@ class Contender:
                 trials=trials - before.trials,
                 weight_prepack=self.prepack,
                 eqsat=self.eqsat,
+                register_tiles=self.eqsat is not None,
                 seed=self.seed + before.trials,  # not the same schedules again
             )
         after = Effort(before.trials + int(done["trials"]), before.seconds + time.perf_counter() - clock)

@@ -48,6 +48,11 @@ class Race:
             self._calls.append(found)
         return self._calls[program]
 
+    def kernels(self) -> list[Kernel]:
+        """The distinct kernels of all programs."""
+        found = {key: kernel for i in range(len(self.programs)) for key, (kernel, _) in self.calls(i).items()}
+        return list(found.values())
+
     def seconds(self, program: int, price: Callable[[Kernel], float]) -> float:
         """The latency of one copy of a program."""
         return sum(calls * price(kernel) for kernel, calls in self.calls(program).values())

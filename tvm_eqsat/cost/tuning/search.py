@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil, inf
+from statistics import fmean
+from typing import Any
 
 import numpy as np
 from tvm.s_tir import meta_schedule as ms
@@ -10,6 +13,7 @@ from tvm.s_tir.meta_schedule.search_strategy import MeasureCandidate
 from tvm.target import Target
 
 from ..lower import Kernel
+from ..space import TileProposals, tiled_space
 from ..store import KernelStore
 
 # Proposals in a row that hold nothing new before a kernel counts as tried out.
@@ -18,10 +22,15 @@ _PATIENCE = 3
 _ENDLESS = 1 << 30
 # Records whose schedules are known not to be tried again.
 _REMEMBERED = 1 << 20
+# Share of the trials of the design space that holds the best schedule so far, or of register tiles if none is known.
+_LEADING = 0.75
 
 
 class KernelSearch:
     """Proposes schedules of a kernel that were not measured before, in this run or an earlier one.
+
+    They come from two design spaces: MetaSchedule's own, and register tiles (:mod:`..space`), which come first.
+    Whichever holds the best schedule so far gets most of the trials.
 
     Parameters
     ----------
@@ -39,6 +48,8 @@ class KernelSearch:
         Threads of MetaSchedule's search.
     model : ms.cost_model.CostModel, optional
         What proposals are chosen by, once :meth:`evolve` was called; random schedules until then.
+    tiles : bool
+        Whether register tiles are searched, too.
     """
 
     def __init__(
@@ -51,6 +62,7 @@ class KernelSearch:
         seed: int,
         threads: int,
         model: ms.cost_model.CostModel | None = None,
+        tiles: bool = True,
     ) -> None:
         self.kernel = kernel
         self.target = target
@@ -64,7 +76,13 @@ class KernelSearch:
         self._seen = {str(record.trace) for record in known}
         self._random = np.random.RandomState([seed, kernel.hash & 0xFFFFFFFF, len(known)])
         self._evolving = False
-        self._context = self._start(ms.search_strategy.ReplayTrace())
+        self._tiles = (
+            TileProposals(kernel.mod, target, int(target.attrs.get("num-cores", threads)), self._random)
+            if tiles
+            else None
+        )
+        self._best = {True: inf, False: inf}  # of register tiles, and of MetaSchedule's schedules
+        self._context = self._start(ms.search_strategy.ReplayTrace(), "post-order-apply")
 
     def evolve(self) -> None:
         """From now on, evolve the best schedules, with the model as judge."""
@@ -74,14 +92,21 @@ class KernelSearch:
         # Its population (512 in MetaSchedule) is in proportion to what is measured, or it costs more than that.
         population = max(32, min(512, 8 * self.batch))
         self._context = self._start(
-            ms.search_strategy.EvolutionarySearch(population_size=population, genetic_num_iters=3)
+            ms.search_strategy.EvolutionarySearch(population_size=population, genetic_num_iters=3), self._both()
         )
 
-    def _start(self, strategy: ms.search_strategy.SearchStrategy) -> ms.TuneContext:
+    def _both(self) -> Any:
+        """Both design spaces."""
+        if self._tiles is None or self._tiles.exhausted:
+            return "post-order-apply"
+        stock = ms.space_generator.PostOrderApply()
+        return ms.space_generator.SpaceGeneratorUnion([tiled_space(self.target), stock])
+
+    def _start(self, strategy: ms.search_strategy.SearchStrategy, space: Any) -> ms.TuneContext:
         context = ms.TuneContext(
             mod=self.kernel.mod,
             target=self.target,
-            space_generator="post-order-apply",
+            space_generator=space,
             search_strategy=strategy,
             task_name=self.kernel.name,
             rand_state=int(self._random.randint(1, 2**30)),
@@ -92,21 +117,40 @@ class KernelSearch:
 
     def propose(self, count: int) -> list[MeasureCandidate]:
         """New schedules, at most ``count``, and fewer only where the search finds no more. ``exhausted`` tells then."""
-        found: list[MeasureCandidate] = []
+        leading = self._best[True] <= self._best[False] and not self._evolving
+        found = self._new_tiles(ceil(count * (_LEADING if leading else 1 - _LEADING)))
         idle = 0
-        while len(found) < count and not self.exhausted:
+        while len(found) < count and idle < _PATIENCE:
             before = len(found)
             for candidate in self._context.generate_measure_candidates() or []:
-                text = str(candidate.sch.trace)
-                if text not in self._seen and len(found) < count:
-                    self._seen.add(text)
+                if len(found) < count and self._is_new(candidate):
                     found.append(candidate)
             idle = idle + 1 if len(found) == before else 0
-            self.exhausted = idle == _PATIENCE
+        found += self._new_tiles(count - len(found))
+        self.exhausted = len(found) < count
         return found
 
+    def _new_tiles(self, count: int) -> list[MeasureCandidate]:
+        """Register tiles, at most so many."""
+        found: list[MeasureCandidate] = []
+        while self._tiles is not None and len(found) < count and (candidate := self._tiles.next()) is not None:
+            if self._is_new(candidate):
+                found.append(candidate)
+        return found
+
+    def _is_new(self, candidate: MeasureCandidate) -> bool:
+        """Whether a schedule was never seen; it has been, from now on."""
+        text = str(candidate.sch.trace)
+        new = text not in self._seen
+        self._seen.add(text)
+        return new
+
     def learn(self, candidates: Sequence[MeasureCandidate], results: Sequence[ms.runner.RunnerResult]) -> None:
-        """Take in what was measured of the proposals; the model learns from it."""
+        """Take in what was measured of the proposals; the next ones depend on it, and the model learns from it."""
+        for candidate, result in zip(candidates, results, strict=True):
+            seconds = fmean(map(float, result.run_secs)) if result.run_secs else inf
+            tiled = self._tiles is not None and self._tiles.learn(candidate, seconds)
+            self._best[tiled] = min(self._best[tiled], seconds)
         self._context.notify_runner_results(list(candidates), list(results))
         if self.model is not None and candidates:
             self.model.update(self._context, list(candidates), list(results))

@@ -101,6 +101,8 @@ class KernelTuner:
         Seconds that building, or running, a trial may take.
     builder, runner : optional
         Who builds and runs; by default this package's engine, which measures as the store's settings say.
+    tiles : bool
+        Whether register tiles (:mod:`..space`) are searched beside MetaSchedule's own schedules.
 
     Attributes
     ----------
@@ -119,6 +121,7 @@ class KernelTuner:
         timeout: float = 30.0,
         builder: Any = None,
         runner: Any = None,
+        tiles: bool = True,
     ) -> None:
         self.store = store
         self.target: Target = store.target
@@ -127,6 +130,7 @@ class KernelTuner:
         self.batch = 8
         self._workers, self._timeout = workers, timeout
         self._builder, self._runner = builder, runner
+        self._tiles = tiles
         self._learning = False
         self._model: Any = None
         self._learned = 0
@@ -242,6 +246,7 @@ class KernelTuner:
                 seed=self.seed,
                 threads=available_cores(),
                 model=self._model,
+                tiles=self._tiles,
             )
         if self._learned >= _LEARNING_STARTS:
             search.evolve()

@@ -1,0 +1,159 @@
+"""A simple model of register tiles: which are worth trying, and which first.
+
+It knows a core that starts two multiply-adds and two loads in a cycle and has each result after four, as cores of x86
+and ARM servers do, roughly. A tile of r rows and v vectors a row then needs, for each step of the sum, r·v
+multiply-adds, r + v loads, those of the panel from farther away, and r·v + v + 1 registers.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from math import log2, prod
+from typing import NamedTuple
+
+from .contraction import Contraction
+from .registers import Registers
+
+_STARTS = 2  # multiply-adds, and loads, in a cycle
+_LATENCY = 4  # cycles of a multiply-add
+_PANEL = 2  # what a load of a panel costs, which comes from the second-level cache, in other loads
+_SPILL = 0.7  # what a tile is worth that needs one or two registers too many
+_SHARPNESS = 6  # of the prior: exponent of the modelled speed
+_REUSE = 16  # tiles that should be computed from a panel while it is in the nearest cache
+_LINE = 256  # bytes of a panel that should be read from one place
+_CACHE = 1 << 19  # bytes of a core's own cache
+_CHUNKS = 4  # pieces of work for each thread, for balance
+_UNROLLED = 4  # steps of the sum that are best unrolled
+_LEAST = 0.02  # tiles that are worth less than this part of the best one aren't tried
+#: Vectors in a row, and rows, of a tile are no more than this.
+MOST_VECTORS, MOST_ROWS = 4, 32
+#: Steps of the sum that are unrolled are no more than this.
+MOST_STEPS = 8
+#: Sums of so few products are unrolled altogether.
+SHORT = 32
+
+
+class Tile(NamedTuple):
+    """The sizes that a register-tiled schedule chooses.
+
+    Attributes
+    ----------
+    vectors : int
+        Vectors in a row of the tile.
+    rows : int
+        Rows of the tile.
+    across : int
+        Tiles side by side whose columns of the panel are copied together.
+    block : int
+        Iterations of the blocked loop that use a panel while it is cached: tiles, where rows are blocked themselves.
+    steps : int
+        Steps of the sum's innermost loop that are unrolled.
+    """
+
+    vectors: int
+    rows: int
+    across: int
+    block: int
+    steps: int
+
+
+def lanes_of(axes: Contraction, registers: Registers) -> int:
+    """Values in a vector: as many as a register holds, or fewer where the columns can't be divided so."""
+    full = registers.lanes(axes.bits)
+    return max(d for d in divisors(axes.width) if d <= full)
+
+
+def tiles(axes: Contraction, registers: Registers, threads: int) -> list[tuple[Tile, float]]:
+    """Tiles that divide the loops, with probabilities; the likeliest first.
+
+    Parameters
+    ----------
+    axes : Contraction
+        The loops.
+    registers : Registers
+        Of the target.
+    threads : int
+        That run the kernel.
+    """
+    lanes = lanes_of(axes, registers)
+    rows = [1] if axes.row is None else _upto(MOST_ROWS, axes.extents[axes.row])
+    found: dict[Tile, float] = {}
+    for v, r in product(_upto(MOST_VECTORS, axes.width // lanes), rows):
+        fast = speed(r, v, registers) ** _SHARPNESS
+        if fast == 0:
+            continue
+        for (across, wide), (steps, good) in product(_across(axes, v * lanes), _steps(axes)):
+            for block, shared in _blocks(axes, r, across * v * lanes, threads):
+                found[Tile(v, r, across, block, steps)] = fast * wide * shared * good
+    largest = max(found.values())
+    kept = {tile: weight for tile, weight in found.items() if weight > _LEAST * largest}
+    total = sum(kept.values())
+    return sorted(((tile, weight / total) for tile, weight in kept.items()), key=lambda item: (-item[1], item[0]))
+
+
+def speed(rows: int, vectors: int, registers: Registers) -> float:
+    """Multiply-adds in a cycle of a tile, modelled; 0 if it doesn't fit in the registers."""
+    sums, loads = rows * vectors, rows + _PANEL * vectors
+    excess = sums + vectors + 1 - registers.count
+    if excess > 2:
+        return 0.0
+    cycles = max(sums / _STARTS, loads / _STARTS, _LATENCY)
+    return sums / cycles * (1 - 0.1 * loads / (sums + loads)) * (_SPILL if excess > 0 else 1.0)
+
+
+def divisors(extent: int) -> list[int]:
+    """All divisors, in order."""
+    return [d for d in range(1, extent + 1) if extent % d == 0]
+
+
+def innermost(axes: Contraction) -> int:
+    """The innermost loop of the sum that runs more than once, or the last."""
+    return max((i for i in axes.reduced if axes.extents[i] > 1), default=axes.reduced[-1])
+
+
+def is_short(axes: Contraction) -> bool:
+    """Whether the whole sum is unrolled."""
+    return prod(axes.extents[i] for i in axes.reduced) <= SHORT
+
+
+def _across(axes: Contraction, columns: int) -> list[tuple[int, float]]:
+    """Numbers of tiles side by side: long reads of a panel, which still fits in a core's own cache."""
+    size = columns * axes.bits // 8
+    steps = prod(axes.extents[i] for i in axes.reduced)
+
+    def worth(across: int) -> float:
+        return _saturating(across * size, _LINE) * _saturating(_CACHE, across * size * steps)
+
+    return [(across, worth(across)) for across in divisors(axes.extents[axes.column] // columns)]
+
+
+def _blocks(axes: Contraction, rows: int, columns: int, threads: int) -> list[tuple[int, float]]:
+    """Sizes of a block: panels are used often, and there is enough to do side by side."""
+    if axes.blocked is None:
+        return [(1, 1.0)]
+    alone = axes.blocked == axes.row
+    across = 1 if alone or axes.row is None else axes.extents[axes.row] // rows
+    extent = axes.extents[axes.blocked] // (rows if alone else 1)
+    pieces = prod(axes.extents[i] for i in axes.outer) * (axes.extents[axes.column] // columns)
+
+    def worth(block: int) -> float:
+        chunks = pieces * (extent // block)
+        return _saturating(block * across, _REUSE) * _saturating(chunks, _CHUNKS * threads)
+
+    return [(block, worth(block)) for block in divisors(extent)]
+
+
+def _steps(axes: Contraction) -> list[tuple[int, float]]:
+    if is_short(axes):
+        return [(1, 1.0)]
+    extent = axes.extents[innermost(axes)]
+    return [(n, 1 / (1 + abs(log2(n / _UNROLLED)))) for n in _upto(MOST_STEPS, extent)]
+
+
+def _saturating(amount: float, enough: float) -> float:
+    """Nearly in proportion to an amount that is far from enough, nearly 1 for one that is plenty."""
+    return (amount / (amount + enough / 2)) ** 2
+
+
+def _upto(most: int, extent: int) -> list[int]:
+    return [d for d in divisors(extent) if d <= most]
