@@ -22,6 +22,7 @@ from tvm import relax
 
 import tvmc
 from examples.benchmarks.timing import side_by_side
+from examples.logs import show_logs
 from examples.models import MODELS, random_inputs
 from examples.programs import TOLERANCE, Program, difference, from_library, imported, onnxruntime, target_for
 from tvm_eqsat.cost.threads import available_cores, use_threads
@@ -33,10 +34,7 @@ UNTUNED, TUNED, EQSAT, ORT = "TVM untuned", "TVM + MetaSchedule", "EqSatOptimize
 def main(argv: list[str] | None = None) -> int:
     """Run the demo; returns the exit status."""
     args = _arguments(argv)
-    handler = logging.StreamHandler()
-    for name in ("tvm_eqsat", "TVMC"):  # not the root: MetaSchedule's loggers would fill the screen
-        logging.getLogger(name).setLevel(logging.WARNING if args.quiet else logging.INFO)
-        logging.getLogger(name).addHandler(handler)
+    show_logs(logging.WARNING if args.quiet else logging.INFO)
     threads = use_threads(args.threads)
     target = target_for(threads)
 
@@ -66,7 +64,14 @@ def main(argv: list[str] | None = None) -> int:
         with _Stage(f"tune: {name}", stages):
             records = work / name.split()[0].lower()
             tuning[name] = tvmc.tune(
-                what, target, records, trials=args.trials, min_repeat_ms=20, number=1, seed=args.seed
+                what,
+                target,
+                records,
+                trials=args.trials,
+                min_repeat_ms=20,
+                number=1,
+                seed=args.seed,
+                register_tiles=name == EQSAT,
             )
 
     say("\n4/4  compiling and measuring, in turns")

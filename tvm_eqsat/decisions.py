@@ -40,10 +40,16 @@ class Decisions:
         The target.
     prepack : bool
         Whether kernels are those with weights in the layouts of their choice.
+
+    Attributes
+    ----------
+    folder : pathlib.Path
+        The directory.
     """
 
     def __init__(self, folder: str | Path, target: Target, *, prepack: bool = False) -> None:
-        self._file = LineFile(Path(folder) / DECISIONS)
+        self.folder = Path(folder)
+        self._file = LineFile(self.folder / DECISIONS)
         self._target = target_identity(target)
         self._prepack = prepack
         self._provenance = Provenance(this_host(), this_version())

@@ -40,6 +40,21 @@ class EqSatOptions:
     restarts: int = _option(
         2, "how often saturation starts again from the best program, after the node limit has ended it", low=0
     )
+    schedule: str = _option(
+        "backoff",
+        "how e-graphs are grown: 'backoff' applies all rules to the whole program, 'mcts' then searches for the "
+        "regions and rules that deserve the node limit",
+        choices=("backoff", "mcts"),
+    )
+    simulations: int = _option(200, "the most simulations of schedule='mcts'", low=0)
+    search_time: float = _option(
+        300.0, "seconds at which schedule='mcts' stops; a run that this limit stops isn't reproducible", low=0
+    )
+    reward: str = _option(
+        "bundles",
+        "how schedule='mcts' judges e-graphs: 'bundles' by local search, 'sharing' as the PACT 2024 paper does",
+        choices=("bundles", "sharing"),
+    )
     iter_limit: int = _option(20, "rounds over all rules at which saturation stops", low=0)
     time_limit: float = _option(
         60.0, "seconds at which saturation stops; a run that this limit stops isn't reproducible", low=0
@@ -47,6 +62,14 @@ class EqSatOptions:
     match_limit: int = _option(2_000, "matches of one rule in one round before it backs off", low=1)
     reuse_blocks: bool = _option(
         True, "optimise a block that repeats in a row (a transformer layer, say) once for all its copies"
+    )
+    partial: bool = _option(
+        False,
+        "also look for partially equivalent programs of expensive convolutions and matrix products, made exact (PET)",
+    )
+    partial_limit: int = _option(6, "mutants of each expensive operator that partial=True adds", low=1)
+    partial_time: float = _option(
+        60.0, "seconds at which the search for mutants stops; a run that this limit stops isn't reproducible", low=0
     )
     extractor: str = _option("local", "how the cheapest program is searched for, by name: see tvm_eqsat.extract")
     candidates: int = _option(3, "extracted programs that are priced after TVM's real fusion", low=1)

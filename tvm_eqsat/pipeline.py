@@ -1,4 +1,4 @@
-"""The pipeline ``relax.get_pipeline("eqsat", target=…)``: our pass, then TVM's own for the target."""
+"""The pipeline ``relax.get_pipeline("eqsat", target=…)``: our pass, tuned kernels, TVM's own passes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ import tvm
 from tvm import IRModule, relax
 from tvm.target import Target
 
+from .cost.store import KernelStore
+from .lowering import lowering
 from .transform import EqSatOptimize, host_target
 
 
 def eqsat_pipeline(target: Target | str | dict[str, Any] | None = None, **options: Any) -> tvm.transform.Pass:
     """Optimise by equality saturation, then compile as TVM does by default for the target.
+
+    With ``database=DIR``, kernels run as they were tuned there, on this occasion (``trials=N``) or an earlier one.
 
     Parameters
     ----------
@@ -33,6 +37,12 @@ def eqsat_pipeline(target: Target | str | dict[str, Any] | None = None, **option
         chosen = optimize.target or Target.current(allow_none=True) or host_target()
         with chosen:
             mod = optimize(mod)
-            return relax.get_default_pipeline(chosen)(mod)
+            if optimize.tuner is not None:
+                store = optimize.tuner.store
+            elif optimize.database:
+                store = KernelStore(optimize.database, chosen)
+            else:
+                return relax.get_default_pipeline(chosen)(mod)
+            return lowering(chosen, store, prepack=optimize.options.prepack)(mod)
 
     return pipeline

@@ -218,7 +218,8 @@ class Selection:
         price : callable
             Seconds of one call of a measured kernel.
         """
-        known = {k.hash: k for work in works for program in work.race.programs for k in program}
+        open_ = [work for work in works if not work.decided]
+        known = {kernel.hash: kernel for work in open_ for kernel in work.race.kernels()}
         measured = [
             (kernel.work, price(kernel) - self.machine.overhead)
             for kernel in known.values()
@@ -227,5 +228,5 @@ class Selection:
         if not measured:
             return False
         calibration = Calibration(measured)
-        new = [self._extend(work, work.frozen(), calibration) for work in works if not work.decided]
+        new = [self._extend(work, work.frozen(), calibration) for work in open_]
         return any(new)

@@ -11,16 +11,21 @@ from tvm import IRModule
 
 from .cost.database import DatabasePricer
 from .cost.lower import Kernel
-from .cost.pricing import price_kernels
+from .cost.node_cost import NodeCost
+from .cost.pricing import price_kernel
+from .cost.store.conditions import target_identity
 from .cost.tuning import is_tunable
 from .graph.module import ModuleRegions, read_module
 from .graph.region import Region
 from .graph.repeats import Part, Split
 from .graph.tensor_graph import TensorGraph
+from .mutation import Mutation
 from .options import EqSatOptions
+from .rewards import judge_for
 from .rules.rule import RuleSet
 from .run_report import RegionReport, Report
-from .search.grow import grow
+from .search.grow import Grown, grow
+from .search.mcts import SCORES, Budget, Usefulness, grow_by_mcts
 from .search.saturate import Limits
 from .selection import Selection, Work
 
@@ -61,6 +66,7 @@ class Optimizer:
         self.module = ModuleRegions(IRModule({}))
         self.splits: list[Split] = []
         self.work: list[Work] = []  # for each part of each split, in order
+        self._mutation: Mutation | None = None
 
     def run(self, mod: IRModule) -> IRModule:
         """Rewrite a module; returns the very same one if nothing better was found."""
@@ -121,7 +127,8 @@ class Optimizer:
             opaque=len(opaque),
         )
         limits = Limits(options.node_limit, options.iter_limit, options.time_limit, options.match_limit)
-        grown = grow(graph, self.rules, limits, self.selection.best, restarts=options.restarts, seed=options.seed)
+        rules = self._rules(graph, where)
+        grown = self._grown(graph, rules, limits)
         report.stop_reason = grown.runs[-1].stop_reason
         report.restarts = len(grown.runs) - 1
         report.iterations = [
@@ -132,6 +139,32 @@ class Optimizer:
         if any(run.stop_reason == "time limit" for run in grown.runs):
             log.warning("saturation of %s was stopped by time_limit: another run may differ", where)
         return Work(region, part, report, grown)
+
+    def _grown(self, graph: TensorGraph, rules: RuleSet, limits: Limits) -> Grown:
+        """An e-graph grown by the schedule of the options."""
+        options, selection = self.options, self.selection
+        if options.schedule == "backoff":
+            return grow(graph, rules, limits, selection.best, restarts=options.restarts, seed=options.seed)
+        folder = None if selection.decisions is None else selection.decisions.folder
+        return grow_by_mcts(
+            graph,
+            rules,
+            limits,
+            judge_for(NodeCost(selection.machine, fold_limit=options.fold_limit), selection.best, options.reward),
+            Budget(options.simulations, options.search_time),
+            restarts=options.restarts,
+            seed=options.seed,
+            usefulness=Usefulness(folder and folder / SCORES, target_identity(selection.target)),
+        )
+
+    def _rules(self, graph: TensorGraph, where: str) -> RuleSet:
+        """The rules, with those for mutants of the program's operators."""
+        options = self.options
+        if not options.partial or options.numerics == "strict":
+            return self.rules
+        if self._mutation is None:
+            self._mutation = Mutation(options, self.selection)
+        return self.rules + self._mutation.rules(graph, where)
 
     def extract(self, mod: IRModule) -> None:
         """Select the programs that are worth pricing."""
@@ -165,13 +198,14 @@ class Optimizer:
         return [i for i, program in enumerate(work.race.programs) if all(map(self._is_measured, program))]
 
     def _is_measured(self, kernel: Kernel) -> bool:
-        price = self.pricer.price(kernel)
-        return not is_tunable(kernel) or (price is not None and price.source == DatabasePricer.source)
+        return not is_tunable(kernel) or self._source(kernel) == DatabasePricer.source
+
+    def _source(self, kernel: Kernel) -> str:
+        return price_kernel(kernel, self.pricer).source
 
     def price(self, kernel: Kernel) -> float:
         """Seconds of one call."""
-        (row,) = price_kernels([kernel], self.pricer).rows
-        return row.price.seconds
+        return price_kernel(kernel, self.pricer).seconds
 
     def rebuilt(self) -> IRModule:
         """The module with what was chosen in place."""
@@ -184,8 +218,7 @@ class Optimizer:
         sources: set[str] = set()
         for work in self.work:
             times = [work.race.seconds(i, self.price) for i in range(len(work.candidates))]
-            for program in work.race.programs:
-                sources.update(price_kernels(program, self.pricer).by_source())
+            sources.update(self._source(kernel) for kernel in work.race.kernels())
             work.report.candidates = [
                 {"origin": candidate.origin, "predicted_ms": seconds * 1e3}
                 for candidate, seconds in zip(work.candidates, times, strict=True)

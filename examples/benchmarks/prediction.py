@@ -13,7 +13,6 @@ import json
 import logging
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,13 +26,14 @@ from rich.table import Table
 from scipy.stats import spearmanr
 from tvm.target import Target
 
-import tvmc
+from examples.logs import show_logs
 from examples.models import MODELS, random_inputs
-from examples.programs import TOLERANCE, Inputs, Program, difference, from_library, imported, target_for
+from examples.programs import TOLERANCE, difference, imported, target_for
 from tvm_eqsat.cost.lower import Kernel, kernels
 from tvm_eqsat.cost.machine import machine_for
 from tvm_eqsat.cost.pricer import KernelPricer, RooflinePricer
 from tvm_eqsat.cost.pricing import Row, price_module, pricer_for
+from tvm_eqsat.cost.store import KernelStore
 from tvm_eqsat.cost.threads import available_cores, use_threads
 from tvm_eqsat.cost.tuning import is_tunable, local_tuner
 from tvm_eqsat.errors import EqSatError, VerificationError
@@ -41,11 +41,13 @@ from tvm_eqsat.files import write_atomically
 from tvm_eqsat.interrupt import INTERRUPTED, interruptible
 from tvm_eqsat.progress import Progress
 
-from .remeasure import kernel_seconds
 from .timing import side_by_side
+from .together import Together
 from .variants import Variant, variants
 
-_PRICINGS = 10  # of each program, to time one
+log = logging.getLogger("tvm_eqsat.benchmarks")
+
+_PRICINGS = 3  # of each program, to time one
 
 
 def tune(programs: Sequence[Variant], target: Target, database: Path, trials: int, seed: int = 0) -> bool:
@@ -79,34 +81,38 @@ def compare(
         they were tuned; the number of kernel ``calls``; the share of the prediction that comes from measurements; and
         the milliseconds that it took to predict, lowering included.
     """
-    pricer = pricer_for(target, database)
+    store = KernelStore(database, target)
+    pricer = pricer_for(target, store)
     inputs = random_inputs(proto, seed=seed)
     rows: list[dict[str, Any]] = []
     parts: list[list[Row]] = []
-    runs: dict[str, Program] = {}
-    with tempfile.TemporaryDirectory() as scratch:
-        for number, program in enumerate(programs):
-            price = price_module(program.mod, target, pricer)
-            parts.append(list(price.rows))
-            rows.append(
-                {
-                    "origin": program.origin,
-                    "predicted_ms": price.seconds * 1e3,
-                    "calls": price.calls,
-                    "kernels": len(price.rows),
-                    "measured_share": price.by_source().get("measured", 0.0) / price.seconds,
-                    "pricing_ms": _pricing_ms(program.mod, target, pricer),
-                }
-            )
-            runs[str(number)] = _compiled(program.mod, target, database, inputs, Path(scratch) / f"{number}.so")
-        expected = runs["0"]()
-        for row, run in zip(rows, runs.values(), strict=True):
-            row["difference"] = difference(run(), expected)
-            if row["difference"] > TOLERANCE:
-                raise VerificationError(f"{row['origin']} computes something else: {row['difference']:.1e} off")
-        times = side_by_side(runs, rounds=rounds, seconds_per_turn=0.1)
-    distinct = {part.kernel.hash: part.kernel for mine in parts for part in mine if is_tunable(part.kernel)}
-    now = kernel_seconds(distinct.values(), target, database, rounds)
+    for program in programs:
+        price = price_module(program.mod, target, pricer)
+        parts.append(list(price.rows))
+        rows.append(
+            {
+                "origin": program.origin,
+                "predicted_ms": price.seconds * 1e3,
+                "calls": price.calls,
+                "kernels": len(price.rows),
+                "measured_share": price.by_source().get("measured", 0.0) / price.seconds,
+                "pricing_ms": _pricing_ms(program.mod, target, pricer),
+            }
+        )
+    distinct = {part.kernel.hash for mine in parts for part in mine if is_tunable(part.kernel)}
+    log.info("compiling %d programs of %d kernels", len(programs), len(distinct))
+    together = Together([program.mod for program in programs], target, store)
+    runs = {str(number): together.program(number, inputs) for number in range(len(programs))}
+    log.info("measuring")
+    expected = runs["0"]()
+    for row, run in zip(rows, runs.values(), strict=True):
+        row["difference"] = difference(run(), expected)
+        if row["difference"] > TOLERANCE:
+            raise VerificationError(f"{row['origin']} computes something else: {row['difference']:.1e} off")
+    times = side_by_side(runs, rounds=rounds, seconds_per_turn=0.1)
+    calls = {str(shash): call for shash, call in together.calls(distinct).items()}
+    alone = side_by_side(calls, rounds=rounds, seconds_per_turn=0.01)
+    now = {int(name): timing.median_ms / 1e3 for name, timing in alone.items()}
     for row, mine, timing in zip(rows, parts, times.values(), strict=True):
         row["sum_now_ms"] = 1e3 * sum(
             part.kernel.count * now.get(part.kernel.hash, part.price.seconds) for part in mine
@@ -123,14 +129,6 @@ def _pricing_ms(mod: tvm.IRModule, target: Target, pricer: KernelPricer) -> floa
         price_module(mod, target, pricer)
         times.append(time.perf_counter() - started)
     return statistics.median(times) * 1e3
-
-
-def _compiled(mod: tvm.IRModule, target: Target, database: Path, inputs: Inputs, path: Path) -> Program:
-    """A program with its tuned kernels."""
-    names = [parameter.name for parameter in mod["main"].params]
-    model = tvmc.TVMCModel(mod, input_names=names)
-    tvmc.compile(model, target, tuning_records=database, package_path=path)
-    return from_library(path, inputs)
 
 
 def figures(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -172,6 +170,7 @@ def run(
     roofline = RooflinePricer(machine)
     result: dict[str, Any] = {"target": str(target), "trials_per_kernel": trials, "models": {}}
     for name in models:
+        log.info("%s: looking for %d different programs", name, programs)
         proto = MODELS[name](seed=seed)
         mod = imported(proto, name).mod
         found = variants(mod, machine, programs, lambda m: price_module(m, target, roofline).seconds, seed=seed)
@@ -222,7 +221,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"there is no model {', '.join(sorted(unknown))}; choose from {', '.join(sorted(MODELS))}")
     if min(args.trials_per_kernel, args.programs, args.threads, args.rounds) < 1:
         parser.error("--trials-per-kernel, --programs, --threads and --rounds must be 1 or more")
-    logging.getLogger("tvm_eqsat").addHandler(logging.StreamHandler())
+    show_logs()
     try:
         result = run(
             models,
@@ -236,6 +235,8 @@ def main(argv: list[str] | None = None) -> int:
     except EqSatError as error:
         print("error:", error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # while nothing was being tuned
+        return INTERRUPTED
     if result is None:
         return INTERRUPTED
     _show(result)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from scipy.stats import spearmanr
 from tvm import relax
 from tvm.target import Target
 
+from examples.logs import show_logs
 from examples.models import BENCHMARK, MODELS
 from examples.programs import imported
 from tvm_eqsat.cost.database import index_of
@@ -206,9 +206,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
     args = parser.parse_args(argv)
     target = Target({**json.loads(str(host_target())), "num-cores": args.threads})
-    handler = logging.StreamHandler()
-    logging.getLogger("tvm_eqsat").setLevel(logging.INFO)
-    logging.getLogger("tvm_eqsat").addHandler(handler)
+    show_logs()
     try:
         if args.collect and not collect(args.folder, args.models, target, args.trials_per_kernel):
             return INTERRUPTED

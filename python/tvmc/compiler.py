@@ -16,6 +16,7 @@ from tvm.ir.instrument import PassInstrument, PassPrintingInstrument, PassTiming
 from tvm.support import cc
 
 from tvm_eqsat.cost.threads import available_cores, use_threads
+from tvm_eqsat.lowering import lowering
 from tvm_eqsat.options import EqSatOptions
 
 from . import frontends, pipeline
@@ -29,7 +30,7 @@ from .legacy import refuse_legacy_flags
 from .model import TVMCModel
 from .package import TVMCPackage, check_whole, embed_metadata, library_name, pack
 from .pass_config import pass_context
-from .records import load_database
+from .records import open_database
 from .target import add_target_arguments, as_target, is_generic, num_cores, runs_here, target_from_cli, target_options
 
 logger = logging.getLogger("TVMC")
@@ -188,7 +189,7 @@ def compile_model(
             raise TVMCException("--weight-prepack needs --tuning-records: tuned kernels choose the layouts")
         pipeline.check_prepack(tvmc_model.mod, tvm_target)
     use_threads(min(num_cores(tvm_target), available_cores()))
-    database = load_database(tuning_records, tvm_target) if tuning_records else None
+    database = open_database(tuning_records, tvm_target) if tuning_records else None
     timing = PassTimingInstrument()
     active = list(instruments) + [timing] * print_pass_times
     if print_ir_before or print_ir_after:
@@ -220,7 +221,9 @@ def compile_model(
                 metadata["eqsat"] = {"summary": report.summary(), "options": asdict(eqsat)}
             if "relax" in dump_code:
                 dumps["relax"] = mod.script()
-            stages = pipeline.lowering(tvm_target, database, on_kernels, on_lowered, prepack=weight_prepack)
+            stages = lowering(
+                tvm_target, database, prepack=weight_prepack, on_kernels=on_kernels, on_lowered=on_lowered
+            )
             executable = tvm.compile(_renamed(mod, mod_name), tvm_target, relax_pipeline=stages)
             if print_pass_times:
                 print(f"Compilation time breakdown by pass:\n{timing.render()}")

@@ -165,6 +165,17 @@ def test_records_of_another_target_are_not_served(tmp_path):
     assert seconds(KernelStore(tmp_path, other)) == 1e-3
 
 
+def test_schedules_for_another_number_of_cores_are_served_last_and_price_nothing(tmp_path):
+    more = Target(dict(TARGET.export()) | {"num-cores": 7})
+    add(KernelStore(tmp_path, more), record([1e-3], tile=2, target=more))
+    store = KernelStore(tmp_path, TARGET)
+    assert (seconds(store), store.foreign) == (None, 1)
+    workload = store.commit_workload(kernel().mod)
+    assert times(store.get_top_k(workload, 3)) == [[1e-3]]
+    add(store, record([5e-3]))
+    assert seconds(store) == 5e-3 and times(store.get_top_k(workload, 3)) == [[5e-3], [1e-3]]
+
+
 def test_a_record_without_target_is_of_the_stores_target(tmp_path):
     store = KernelStore(tmp_path, TARGET)
     add(store, record([1e-3], target=None))

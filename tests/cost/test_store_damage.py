@@ -121,7 +121,7 @@ def test_a_copy_repairs(tmp_path):
     text = "\n".join(["garbage", *(json.dumps([place + 1, body]) for place, body in records), "[0,"])
     (old / RECORDS).write_text(text)
     (old / WORKLOADS).write_text("garbage\n" + (old / WORKLOADS).read_text() + "[0,")
-    with pytest.raises(Exception, match="garbage"):
+    with pytest.raises(Exception, match=r"garbage|EOF"):  # whichever of its threads comes first
         stock(old)
     assert copy_records(old, new) == (2, 3, 4)
     assert (old / RECORDS).read_text() == text

@@ -5,14 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tvm
-from tvm import relax
+from tvm import relax, te
 from tvm.relax import op
 
 from examples.benchmarks.prediction import figures
+from examples.benchmarks.together import Together
 from examples.benchmarks.variants import variants
 from tests.cost.builders import MACHINE, TARGET, conv, module
+from tvm_eqsat.cost.lower import kernels
 from tvm_eqsat.cost.pricer import RooflinePricer
 from tvm_eqsat.cost.pricing import price_module
+from tvm_eqsat.cost.store import KernelStore
 
 
 def row(predicted, measured, now):
@@ -31,7 +34,7 @@ def test_figures():
     assert figures([row(1.0, 2.0, 2.0), row(2.0, 1.0, 1.0)])["regret"] == pytest.approx(1.0)
 
 
-def test_variants_are_different_programs_with_the_same_meaning():
+def test_variants_are_different_programs_with_the_same_meaning(tmp_path):
     weights = np.random.default_rng(0).standard_normal((2, 16, 8, 1, 1)).astype("float32")
 
     def build(e, x):
@@ -46,10 +49,33 @@ def test_variants_are_different_programs_with_the_same_meaning():
     assert len(found) == 5 and found[0].mod.same_as(mod)
     prices = [price(variant.mod) for variant in found]
     assert len(set(prices)) == 5 and prices[1:] == sorted(prices[1:])
-    x = tvm.runtime.tensor(np.random.default_rng(1).standard_normal((1, 8, 12, 12)).astype("float32"))
-    results = [
-        relax.VirtualMachine(tvm.compile(variant.mod, tvm.target.Target("llvm")), tvm.cpu())["main"](x).numpy()
-        for variant in found
-    ]
+    x = {"x": np.random.default_rng(1).standard_normal((1, 8, 12, 12)).astype("float32")}
+    target = tvm.target.Target("llvm")
+    together = Together([variant.mod for variant in found], target, KernelStore(tmp_path, target))
+    results = [together.program(number, x)()[0] for number in range(5)]
     for other in results[1:]:
         np.testing.assert_allclose(other, results[0], rtol=1e-4, atol=1e-5)
+    wanted = {kernel.hash for variant in found for kernel in kernels(variant.mod, target)}
+    calls = together.calls(wanted)
+    assert calls.keys() == wanted and len(wanted) < sum(len(kernels(v.mod, target)) for v in found)
+    for call in calls.values():
+        call()
+
+
+def test_programs_in_one_module_share_kernels_but_not_names(tmp_path):
+    def scaled(factor):
+        builder, x = relax.BlockBuilder(), relax.Var("x", relax.TensorType((4, 4), "float32"))
+        with builder.function("main", [x]):
+            with builder.dataflow():
+                y = builder.emit_te(
+                    lambda a: te.compute((4, 4), lambda i, j: a[i, j] * factor), x, primfunc_name_hint="f"
+                )
+                z = builder.emit_output(op.nn.relu(y))
+            builder.emit_func_output(z)
+        return builder.get()
+
+    target = tvm.target.Target("llvm")
+    together = Together([scaled(2.0), scaled(2.0), scaled(3.0)], target, KernelStore(tmp_path, target))
+    x = {"x": np.ones((4, 4), "float32")}
+    assert [together.program(number, x)()[0][0, 0] for number in range(3)] == [2, 2, 3]
+    assert len(together.kernels) == len(together.calls(together.kernels)) == 2

@@ -67,6 +67,13 @@ def untuned(folder: Path, mod: tvm.IRModule) -> list[str]:
     return [kernel.name for kernel in kernels(mod, TARGET) if store.best(kernel.hash) is None]
 
 
+def scheduled(folder: Path | None) -> int:
+    """How many kernels run as they were tuned when a pipeline compiles with the records."""
+    lowered = relax.get_pipeline("eqsat", target=TARGET, database=folder)(Twins)
+    functions = [f for f in lowered.functions.values() if isinstance(f, tvm.tirx.PrimFunc)]
+    return sum(bool(f.attrs.get("tirx.is_scheduled", False)) for f in functions)
+
+
 @pytest.mark.parametrize("seconds", [1e-6, 1e-1])
 def test_measurements_decide_and_compiling_decides_alike(tmp_path, seconds) -> None:
     optimize, found = run(tmp_path, merged_is(seconds), 60)
@@ -78,6 +85,7 @@ def test_measurements_decide_and_compiling_decides_alike(tmp_path, seconds) -> N
     again, same = compiled(tmp_path)
     assert_structural_equal(same, found)
     assert again.report.regions[0].chosen == ("decided by tuning" if report.changed else "original")
+    assert scheduled(tmp_path) == len(kernels(found, TARGET)) and scheduled(None) == 0
 
 
 @pytest.mark.parametrize("seconds", [1e-6, 1e-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -150,11 +151,12 @@ def mentions(expr: Any, var: Any) -> bool:
     return var in variables_of(expr)
 
 
-def variables_of(expr: Any) -> set[Any]:
+@lru_cache(maxsize=4096)
+def variables_of(expr: Any) -> frozenset[Any]:
     """The variables of an expression."""
     found: set[Any] = set()
     tvm_ffi.structural_walk(expr, (tirx.Var, found.add))
-    return found
+    return frozenset(found)
 
 
 def factor_of(expr: Any, var: Any) -> int | None:

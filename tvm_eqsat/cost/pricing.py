@@ -17,7 +17,7 @@ from .machine import machine_for
 from .pricer import Chain, KernelPricer, Price, RooflinePricer
 from .store import KernelStore
 
-__all__ = ["KernelPricer", "ModulePrice", "Price", "Row", "price_kernels", "price_module", "pricer_for"]
+__all__ = ["KernelPricer", "ModulePrice", "Price", "Row", "price_kernel", "price_kernels", "price_module", "pricer_for"]
 
 
 def pricer_for(target: Target, database: str | Path | KernelStore = "", *, trials: int = 64) -> Chain:
@@ -121,12 +121,20 @@ def price_module(mod: tvm.IRModule, target: Target, pricer: KernelPricer) -> Mod
 
 def price_kernels(found: Sequence[Kernel], pricer: KernelPricer) -> ModulePrice:
     """Like :func:`price_module`, for kernels that were lowered before."""
-    rows = []
-    for kernel in found:
-        price = pricer.price(kernel)
-        if price is None:
-            raise MeasurementError(
-                f"no pricer knows the kernel {kernel.name}: put a RooflinePricer at the end of the Chain"
-            )
-        rows.append(Row(kernel, price))
-    return ModulePrice(tuple(rows))
+    return ModulePrice(tuple(Row(kernel, price_kernel(kernel, pricer)) for kernel in found))
+
+
+def price_kernel(kernel: Kernel, pricer: KernelPricer) -> Price:
+    """The price of one call of a kernel.
+
+    Raises
+    ------
+    MeasurementError
+        The pricer doesn't know it.
+    """
+    price = pricer.price(kernel)
+    if price is None:
+        raise MeasurementError(
+            f"no pricer knows the kernel {kernel.name}: put a RooflinePricer at the end of the Chain"
+        )
+    return price

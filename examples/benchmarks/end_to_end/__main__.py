@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
 import tempfile
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+from examples.logs import show_logs
 from examples.models import MODELS, build
 from examples.programs import TOLERANCE
 from tvm_eqsat.cost.store import this_host
@@ -64,10 +64,7 @@ def run(models: Collection[str], settings: Settings, work: Path) -> dict[str, An
 def main(argv: list[str] | None = None) -> int:
     """Run it; the exit status is 1 if the output of some program is wrong, 130 if it was interrupted."""
     args = _arguments(argv)
-    handler = logging.StreamHandler()
-    for name in ("tvm_eqsat", "TVMC"):  # not the root: MetaSchedule's loggers would fill the screen
-        logging.getLogger(name).setLevel(logging.INFO)
-        logging.getLogger(name).addHandler(handler)
+    show_logs()
     settings = Settings(
         trials=args.trials,
         threads=use_threads(args.threads),

@@ -16,6 +16,11 @@ Two halves of a kernel's own trials disagree by 18 % in their best (median), so 
 kernels help little (a quarter of the models: 34 % with a Gaussian process, all: 30 %). Some models are priced worse
 than by the roofline, far from all others in the data: nasrnn, bert_small. Shallower trees are no better; the mean of
 the trees and of a Gaussian process comes to 29 %, too little for a second model.
+
+Two threads are no different: 384 kernels of 7 models, as imported and rewritten, 300 trials for each program, come to a
+rank correlation of 0.967 and an error of 30 % (the roofline's: 45 %), where two halves of a kernel's trials disagree by
+34 %. Deeper or shallower trees, slower learning, robust losses, weights by the number of trials, and latencies relative
+to the limit that more trials let expect moved that by a point: what lacks is trials.
 """
 
 from __future__ import annotations

@@ -105,18 +105,18 @@ def this_version() -> str:
     return str(tvm.__version__)
 
 
-def target_identity(target: Target) -> str:
-    """What of a target decides the code and its speed."""
+def target_identity(target: Target, *, cores: bool = True) -> str:
+    """What of a target decides the code and its speed; without ``cores``, the code alone."""
     attributes = dict(target.export())
     triple = str(attributes.pop("mtriple", "")) or codegen.llvm_get_system_triple()
-    for name in ("tag", "keys", "host"):
+    for name in ("tag", "keys", "host", *([] if cores else ["num-cores"])):
         attributes.pop(name, None)
     return json.dumps({**attributes, "architecture": triple.split("-")[0]}, sort_keys=True, default=str)
 
 
-def recorded_identity(target: dict[str, Any]) -> str:
+def recorded_identity(target: dict[str, Any], *, cores: bool = True) -> str:
     """The identity of a target as a record holds it; empty if it is none that this TVM knows."""
     try:
-        return target_identity(Target(target))
+        return target_identity(Target(target), cores=cores)
     except Exception:  # a target of another TVM version: whatever it raises, the record isn't ours
         return ""

@@ -38,7 +38,7 @@ class Measured(NamedTuple):
 
 @dataclass(slots=True)
 class Entry:
-    """A record of this target.
+    """A record of this target, for any number of cores.
 
     Attributes
     ----------
@@ -67,6 +67,8 @@ class Entry:
 
 class Index:
     """The index of a database directory; grows with its files.
+
+    Schedules for another number of cores are kept, since the code is the same, but their latencies don't count.
 
     It takes no lock: whatever a line refers to was written before it, and is read after it.
 
@@ -97,11 +99,12 @@ class Index:
     def __init__(self, folder: Path, target: Target, wanted: Provenance, trust_unknown_host: bool = True) -> None:
         self.wanted = wanted
         self.target = target_identity(target)
+        self._code = target_identity(target, cores=False)
         self.workloads = LineFile(folder / fmt.WORKLOADS)
         self.records = LineFile(folder / fmt.RECORDS)
         self.measurements = LineFile(folder / fmt.MEASUREMENTS)
         self._trust = trust_unknown_host
-        self._ours: dict[str, bool] = {}  # of the targets seen so far
+        self._known: dict[str, tuple[str, str]] = {}  # identity and code of the targets seen so far
         self.generation = 0
         self._clear()
         self.refresh()
@@ -143,7 +146,7 @@ class Index:
 
     @property
     def records_of_target(self) -> int:
-        """The number of records of this target."""
+        """The number of records of this target, for any number of cores."""
         return sum(map(len, self._entries.values()))
 
     def positions(self, shash: int) -> list[int]:
@@ -203,10 +206,11 @@ class Index:
         shash = self.hashes[position]
         if shash is None:  # the workload's line is counted already
             return None
-        if not self._is_ours(target):
+        identity, code = self._identity(target)
+        if code != self._code:
             self.foreign += 1
             return None
-        counts = self._counts.get(fmt.key_of(shash, line.text))
+        counts = identity == self.target and self._counts.get(fmt.key_of(shash, line.text))
         if counts is None:
             counts = Provenance(tvm=self._versions[position]).compares_with(self.wanted, self._trust)
         seconds = fmean(latencies) if latencies else inf
@@ -220,11 +224,11 @@ class Index:
             self.foreign += 1
         return entry
 
-    def _is_ours(self, target: dict[str, Any]) -> bool:
+    def _identity(self, target: dict[str, Any]) -> tuple[str, str]:
         text = repr(target)
-        if text not in self._ours:
-            self._ours[text] = recorded_identity(target) == self.target
-        return self._ours[text]
+        if text not in self._known:
+            self._known[text] = recorded_identity(target), recorded_identity(target, cores=False)
+        return self._known[text]
 
     def _count(self, shash: int, seconds: float, latencies: list[float]) -> None:
         self._trials[shash] += 1

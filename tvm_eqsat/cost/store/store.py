@@ -37,8 +37,8 @@ class KernelStore(PyDatabase):
     and all other tools do. What they can't hold, where and how a latency was measured, is in a third file. What
     ``JSONDatabase`` lacks:
 
-    - Only records of this target are served, those of this host, version of TVM and settings before all others; only
-      they count for :meth:`best`.
+    - Only records of this target are served, those of this number of cores, host, version of TVM and settings before
+      all others; only they count for :meth:`best`.
     - Any number of processes may read, and add, at once. (A ``JSONDatabase`` that adds to the same directory at the
       same time takes no lock and numbers the kernels on its own: nothing can be done about that here.)
     - A process may be killed at any moment: each line is written at once, after all that it refers to. A trial whose
@@ -177,7 +177,7 @@ class KernelStore(PyDatabase):
         return self._records((e for e in entries if e.scheduled and e.seconds < inf), int(top_k))
 
     def get_all_tuning_records(self) -> list[TuningRecord]:
-        """All records of this target, each loaded: a matter of milliseconds for each."""
+        """All records of this target, for any number of cores, each loaded: a matter of milliseconds for each."""
         return self._records(self._index.entries(*self._index.all_positions()))
 
     def __len__(self) -> int:

@@ -1,0 +1,58 @@
+"""Mutants for the pass: rules for each program's expensive operators, from one manager for all of them."""
+
+from __future__ import annotations
+
+import logging
+
+from .cost.node_cost import NodeCost
+from .graph.tensor_graph import TensorGraph
+from .options import EqSatOptions
+from .partial.alternatives import lower_bound, partial_rules
+from .partial.manager import MutationManager
+from .rules.rule import RuleSet
+from .selection import Selection
+
+log = logging.getLogger("tvm_eqsat")
+
+_SLACK = 1.05  # of what a mutant's lower bound may be above the operator's own
+
+
+class Mutation:
+    """Makes the rules that ``partial=True`` adds.
+
+    Parameters
+    ----------
+    options : EqSatOptions
+        The options.
+    selection : Selection
+        Knows the target, and the directory of the database: the file of known mutants is there. A run that doesn't tune
+        only reads it.
+    """
+
+    def __init__(self, options: EqSatOptions, selection: Selection) -> None:
+        self._price = NodeCost(selection.machine, fold_limit=options.fold_limit)
+        self._bound = lower_bound(NodeCost(selection.machine, fold_limit=options.fold_limit, movement=0.0))
+        folder = None if selection.decisions is None else selection.decisions.folder
+        self._manager = MutationManager(
+            folder,
+            price=self._bound,
+            context=str(selection.machine),
+            limit=options.partial_limit,
+            slack=_SLACK,
+        )
+        self._seconds = options.partial_time
+        self._writes = folder is not None and not selection.binding
+
+    def rules(self, graph: TensorGraph, where: str) -> RuleSet:
+        """The rules for one program."""
+        rules, complete = partial_rules(graph, self._manager, self._price, bound=self._bound, seconds=self._seconds)
+        if not complete:
+            log.warning("the search for mutants of %s was stopped by partial_time: another run may differ", where)
+        manager = self._manager
+        log.info(
+            "%s: %d rules for mutants (%d operators searched, %d like others, %d known)",
+            where, len(rules), manager.searched, manager.reused, manager.known,
+        )  # fmt: skip
+        if self._writes:
+            manager.save()
+        return rules
