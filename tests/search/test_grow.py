@@ -12,7 +12,6 @@ from tvm_eqsat.rules import Rule, RuleSet, op, tensors
 from tvm_eqsat.search.grow import Grown, Program, grow
 from tvm_eqsat.search.program import unload
 from tvm_eqsat.search.saturate import Limits
-from tvm_eqsat.search.sequential import rewrite_sequentially
 
 x, y = tensors("x y")
 #: Each step makes a chain of ten cheaper by one operator, and an e-graph of 20 e-nodes holds only a few steps.
@@ -65,31 +64,6 @@ def test_a_saturated_e_graph_is_not_started_again() -> None:
     grown = grow(_chain(3), RuleSet([SHORTER]), LIMITS, _best, restarts=10)
     assert [run.stop_reason for run in grown.runs] == ["saturated"]
     assert grown.start.graph.names[grown.start.graph.outputs[0]] == "y"
-
-
-def test_what_a_limit_left_undone_is_done_by_polishing() -> None:
-    def polish(program: Program) -> Program:
-        found = rewrite_sequentially(program.graph, RULES, lambda *_: 1.0)
-        return Program(found.graph, found.cost)
-
-    rough = grow(_chain(10), RULES, LIMITS, _best)
-    fine = grow(_chain(10), RULES, LIMITS, _best, polish=polish)
-    assert _best(rough).cost > _best(fine).cost == fine.start.cost == 2  # x, and one operator
-    assert len(fine.runs) == len(rough.runs) + 1
-
-
-def test_nothing_is_polished_in_vain() -> None:
-    seen: list[Program] = []
-
-    def polish(program: Program) -> Program:
-        seen.append(program)
-        return program
-
-    grow(_chain(3), RuleSet([SHORTER]), LIMITS, _best, polish=polish)
-    assert not seen  # saturated: what can be reached is in the e-graph
-    grown = grow(_chain(10), RULES, LIMITS, _best, polish=polish)
-    assert [program.cost for program in seen] == [_best(grown).cost]
-    assert len(grown.runs) == 1
 
 
 def test_it_remembers_which_rule_made_a_node() -> None:

@@ -100,7 +100,7 @@ def test_ctrl_c_keeps_what_was_measured(mlp: Path, tvmc: Any) -> None:
     assert done.code == 130
     assert "interrupted: finishing the current batch" in done.err
     facts = done.json
-    assert facts["interrupted"] and facts["trials"] == 8
+    assert facts["interrupted"] and facts["trials"] == 4
     assert facts["records"] == facts["trials"] == len(ms.database.JSONDatabase(work_dir="records"))
     assert signal.getsignal(signal.SIGINT) is default
 

@@ -77,7 +77,6 @@ def grow(
     *,
     restarts: int = 0,
     seed: int = 0,
-    polish: Callable[[Program], Program] | None = None,
 ) -> Grown:
     """Saturate a program, with new starts while the node limit binds and programs get cheaper.
 
@@ -97,31 +96,20 @@ def grow(
         The most new starts.
     seed : int
         Of the order.
-    polish : callable, optional
-        Improves the best program by other means, where the node limit ended the search for it. What is cheaper then is
-        the last start. (With :func:`~tvm_eqsat.search.sequential.rewrite_sequentially` no program is given up that a
-        single rewrite makes cheaper.)
     """
     program = Program(graph)
     runs: list[Saturation] = []
     idle = 0
-    polished = False
     while True:
         egraph, class_of = load(program.graph, program.reasons)
         grown = Grown(egraph, program, class_of, runs)
         runs.append(saturate(egraph, rules, limits, shuffle=random.Random(seed + len(runs)) if runs else None))
-        last = len(runs) > restarts
-        if runs[-1].stop_reason != "node limit" or polished or (last and not polish):
+        if runs[-1].stop_reason != "node limit" or len(runs) > restarts:
             return grown
         better = best(grown)
-        idle = 0 if _cheaper(better, program) else idle + 1
-        program = better if idle == 0 else program
-        if last or idle == _PATIENCE:
-            better = polish(program) if polish else program
-            if not _cheaper(better, program):
-                return grown
-            program, polished = better, True
-
-
-def _cheaper(a: Program, b: Program) -> bool:
-    return a.cost < b.cost * (1 - _GAIN)
+        if better.cost < program.cost * (1 - _GAIN):
+            program, idle = better, 0
+        else:
+            idle += 1
+        if idle == _PATIENCE:
+            return grown

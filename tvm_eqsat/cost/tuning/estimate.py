@@ -14,10 +14,11 @@ from ..pricer import KernelPricer, RooflinePricer
 from ..roofline import Kind, Work
 from ..store import KernelStore
 
-#: Of n random schedules the best takes ``exp(c / sqrt(n))`` times as long as the limit, where c is the first of these
-#: for kernels that sum something up, the second for all others. Means over all choices of 1 to 6 of 8 to 12 trials of
-#: 212 kernels of 13 models; by kind of kernel c is 1.1 to 2.4 and 0.2. (A convolution of 64 trials: 2.0 from 8 to 32.)
-HEADROOM = 1.6, 0.2
+#: Of n schedules the best takes ``exp(c / sqrt(n))`` times as long as the limit, where c is the first of these for
+#: kernels that sum something up, the second for all others. (SqueezeNet and ResNet-50, register tiles among them: 0.4
+#: from 4 to 8 trials of all kernels, 1.2 from 4 to 16 of those that were thought worth it. Of random schedules alone it
+#: is 1.6: means over all choices of 1 to 6 of 8 to 12 trials of 212 kernels of 13 models.)
+HEADROOM = 0.8, 0.2
 #: Standard deviation of c between kernels of a kind, relative to it (from the same data, 0.3 to 0.7).
 SPREAD = 0.5
 

@@ -49,8 +49,8 @@ def explore(
 ) -> Explored:
     """Spend trials on kernels whose latency can change the choice, until it is settled or :data:`SHARE` is used up.
 
-    Enough is kept back to give a batch to every kernel of the programs in the lead, so a small budget explores little
-    or nothing.
+    Enough is kept back to give a first batch to every kernel of the programs in the lead, so a small budget explores
+    little or nothing.
 
     Parameters
     ----------
@@ -85,13 +85,14 @@ def explore(
                     continue
             done.settled = True
             break
-        count = min(tuner.batch, limit - done.trials)
+        left = limit - done.trials
         mine = {key for race, program in zip(races, ahead, strict=True) for key in race.calls(program)}
-        spare = trials - done.trials - tuner.batch * len(untuned(races, ahead, tuner))
-        affordable = [key for key in stakes if key in mine or count <= spare]
-        if count <= 0 or not affordable:
+        spare = trials - done.trials - tuner.first * len(untuned(races, ahead, tuner))
+        affordable = [key for key, (k, _) in stakes.items() if key in mine or min(tuner.next_batch(k), left) <= spare]
+        if left <= 0 or not affordable:
             break
-        batch = tuner.measure(stakes[max(affordable, key=lambda key: stakes[key][1])][0], count)
+        kernel = stakes[max(affordable, key=lambda key: stakes[key][1])][0]
+        batch = tuner.measure(kernel, min(tuner.next_batch(kernel), left))
         done.trials += batch.trials
         estimate.learn([batch.kernel])
         on_batch(batch)
@@ -109,7 +110,7 @@ def leading(
     found = []
     for race in races:
         numbers = range(len(race.programs))
-        affordable = [i for i in numbers if tuner.batch * len(untuned([race], [i], tuner)) <= trials]
+        affordable = [i for i in numbers if tuner.first * len(untuned([race], [i], tuner)) <= trials]
         found.append(race.leader(seconds, affordable))
     return found
 

@@ -68,6 +68,10 @@ def never() -> bool:
     return False
 
 
+#: Trials of a kernel's first batch, where register tiles are searched: most kernels are near their best after these.
+_FIRST = 4
+
+
 def batch_size(trials: int, kernels: int) -> int:
     """Trials measured at a time: at most half of a kernel's share, so that results steer the other half.
 
@@ -108,8 +112,8 @@ class KernelTuner:
     ----------
     trials, failed : int
         Trials so far, and those of them that couldn't be built or run.
-    batch : int
-        Trials measured at a time; :meth:`plan` sets it.
+    batch, first : int
+        Trials measured at a time, and the first time; :meth:`plan` sets them.
     """
 
     def __init__(
@@ -124,13 +128,13 @@ class KernelTuner:
         tiles: bool = True,
     ) -> None:
         self.store = store
+        self._tiles = tiles
         self.target: Target = store.target
         self.seed = seed
         self.trials = self.failed = 0
-        self.batch = 8
+        self._set_batch(8)
         self._workers, self._timeout = workers, timeout
         self._builder, self._runner = builder, runner
-        self._tiles = tiles
         self._learning = False
         self._model: Any = None
         self._learned = 0
@@ -151,8 +155,16 @@ class KernelTuner:
 
     def plan(self, trials: int, kernels: int) -> None:
         """Prepare for a budget: batches of the right size, and a learned model where there is enough to learn from."""
-        self.batch = batch_size(trials, kernels)
+        self._set_batch(batch_size(trials, kernels))
         self._learning = trials > max(_LEARNING_STARTS, _LEARNING_TRIALS * kernels)
+
+    def _set_batch(self, size: int) -> None:
+        self.batch = size
+        self.first = min(size, _FIRST) if self._tiles else size
+
+    def next_batch(self, kernel: Kernel) -> int:
+        """How many trials a kernel should get at a time now."""
+        return self.first if self.store.best(kernel.hash) is None else self.batch
 
     def exhausted(self, kernel: Kernel) -> bool:
         """Whether more trials are of no use: there is nothing new to try, or nothing has ever run."""
@@ -221,9 +233,10 @@ class KernelTuner:
         if trials < sum(outlook.promise(i) == inf for i in range(len(kernels))):
             log.warning("%d trials are too few for %d kernels: some stay untuned", trials, len(kernels))
         while trials > 0 and not stopping() and (i := outlook.next()) >= 0:
-            batch = self.measure(kernels[i], min(self.batch, trials))
+            batch = self.measure(kernels[i], min(self.next_batch(kernels[i]), trials))
             trials -= batch.trials
-            outlook.add(i, batch.best)
+            if min(batch.best, outlook.time(i)) < inf:  # or it gets another first batch, until it is given up
+                outlook.add(i, batch.best)
             if self.exhausted(kernels[i]):
                 outlook.close(i)
             on_batch(batch)
