@@ -118,6 +118,6 @@ def test_killed_tuning_runs_lose_no_trial(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(store) == kept + TRIALS
     for i, kernel in enumerate(found):
         best = store.best(kernel.hash)
-        assert best is not None and best.trials >= TRIALS // 2
+        assert best is not None and best.trials >= TRIALS // 3  # a first batch at least
         assert math.isclose(outlook.time(i), best.seconds)
         assert store.query_tuning_record(kernel.mod, TARGET, "main") is not None
