@@ -2,7 +2,8 @@
 
 For each model and node limit (TENSAT's 50,000 and the PACT'24 paper's 2,000): how large the e-graph gets and how long
 that takes; how often a new one is started from the best program, where the limit binds; and for each extractor the
-predicted milliseconds of its program and its own seconds. Costs are the sums of e-node prices, which extraction
+predicted milliseconds of its program and its own seconds. With ``--schedule mcts``, tree search chooses what grows
+where the limit binds, with the pass's own budget of simulations. Costs are the sums of e-node prices, which extraction
 minimises; nothing is compiled. Blocks that repeat are not taken out, so that every column sees the same e-graph.
 """
 
@@ -26,8 +27,11 @@ from tvm_eqsat.cost.node_cost import NodeCost, priced
 from tvm_eqsat.extract import extract
 from tvm_eqsat.graph.module import read_module
 from tvm_eqsat.graph.tensor_graph import TensorGraph
+from tvm_eqsat.options import EqSatOptions
+from tvm_eqsat.rewards import judge_for
 from tvm_eqsat.rules import ALL
 from tvm_eqsat.search.grow import Grown, Program, grow
+from tvm_eqsat.search.mcts import Budget, grow_by_mcts
 from tvm_eqsat.search.program import load, unload
 from tvm_eqsat.search.saturate import Limits
 from tvm_eqsat.search.sequential import rewrite_sequentially
@@ -86,6 +90,7 @@ def measure(
     sequential: tuple[float, float],
     seconds: float,
     restarts: int,
+    schedule: str = "backoff",
 ) -> Figures:
     """Saturate one program and extract from it with every extractor."""
 
@@ -99,7 +104,13 @@ def measure(
     original = extract(priced(egraph, egraph.freeze(roots), price), "tree").cost
     gc.collect()
     started = time.perf_counter()
-    grown = grow(graph, ALL, Limits(nodes=limit, iterations=ITERATIONS), best, restarts=restarts)
+    limits = Limits(nodes=limit, iterations=ITERATIONS)
+    if schedule == "mcts":
+        options = EqSatOptions()
+        budget = Budget(options.simulations, options.search_time)
+        grown = grow_by_mcts(graph, ALL, limits, judge_for(price, best), budget, restarts=restarts)
+    else:
+        grown = grow(graph, ALL, limits, best, restarts=restarts)
     first = grown.runs[0]
     figures = Figures(
         nodes=first.iterations[-1].nodes,
@@ -131,6 +142,7 @@ def run(
     limits: tuple[int, ...] = NODE_LIMITS,
     seconds: float = 20.0,
     restarts: int = RESTARTS,
+    schedule: str = "backoff",
 ) -> dict[str, Any]:
     """Measure, print a table for each node limit, and return the figures."""
     price = NodeCost(machine_for(host_target()))
@@ -142,7 +154,7 @@ def run(
         greedy = rewrite_sequentially(graph, ALL, price, seconds=60)
         sequential = greedy.cost, time.perf_counter() - started
         for limit in limits:
-            figures = result[str(limit)][name] = measure(graph, price, limit, sequential, seconds, restarts)
+            figures = result[str(limit)][name] = measure(graph, price, limit, sequential, seconds, restarts, schedule)
             progress.print(f"{name}: {figures.nodes:,} e-nodes in {figures.saturation_s:.2f} s")
     console = Console(width=200)
     for limit_, rows in result.items():
@@ -192,12 +204,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--nodes", type=int, nargs="+", default=NODE_LIMITS, metavar="N", help="node limits")
     parser.add_argument("--time-limit", type=float, default=20.0, metavar="S", help="for each ILP; default: 20")
     parser.add_argument("--restarts", type=int, default=RESTARTS, metavar="N", help="the most; default: 30")
+    parser.add_argument("--schedule", choices=("backoff", "mcts"), default="backoff", help="default: backoff")
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
     args = parser.parse_args(argv)
     for name in args.models:
         if name not in MODELS:
             parser.error(f"no model is called {name!r}; there are: {', '.join(MODELS)}")
-    result = run(tuple(args.models), tuple(args.nodes), args.time_limit, args.restarts)
+    result = run(tuple(args.models), tuple(args.nodes), args.time_limit, args.restarts, args.schedule)
     if args.json:
         print(json.dumps(result))
     return 0
