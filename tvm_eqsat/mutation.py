@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 
-from .cost.node_cost import NodeCost
 from .graph.tensor_graph import TensorGraph
 from .options import EqSatOptions
 from .partial.alternatives import lower_bound, partial_rules
@@ -30,8 +29,8 @@ class Mutation:
     """
 
     def __init__(self, options: EqSatOptions, selection: Selection) -> None:
-        self._price = NodeCost(selection.machine, fold_limit=options.fold_limit)
-        self._bound = lower_bound(NodeCost(selection.machine, fold_limit=options.fold_limit, movement=0.0))
+        self._price = selection.node_cost()
+        self._bound = lower_bound(selection.node_cost(movement=0.0))
         folder = None if selection.decisions is None else selection.decisions.folder
         self._manager = MutationManager(
             folder,

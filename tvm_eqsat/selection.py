@@ -114,7 +114,7 @@ class Selection:
         """The cheapest program of an e-graph by the roofline."""
         # Never by what has been measured so far: the e-graph mustn't depend on that.
         frozen = grown.egraph.freeze(grown.roots)
-        return self._program(grown, frozen, self._choice(grown, frozen, self._node_cost(1.0)))
+        return self._program(grown, frozen, self._choice(grown, frozen, self.node_cost()))
 
     def _choice(self, grown: Grown, frozen: FrozenEGraph, cost: NodeCost) -> Extraction:
         """The cheapest program of an e-graph, as e-nodes."""
@@ -168,7 +168,7 @@ class Selection:
         before = len(work.candidates)
         how = f"{self.options.extractor}, " + ("" if calibration is None else "measured prices, ")
         for share in _MOVEMENT_SHARES[: self.options.candidates]:
-            found = self._choice(work.grown, frozen, self._node_cost(share, calibration))
+            found = self._choice(work.grown, frozen, self.node_cost(share, calibration))
             program = self._program(work.grown, frozen, found)
             self._add(work, f"{how}movement at {share:.0%}", program, tuple(sorted(found.choice.values())))
         return len(work.candidates) > before
@@ -179,7 +179,7 @@ class Selection:
             rules = total_counts({rule: 1} for rule in program.reasons.values())
             work.candidates.append(Candidate(origin, program.graph, rules, nodes))
 
-    def _node_cost(self, movement: float, calibration: Calibration | None = None) -> NodeCost:
+    def node_cost(self, movement: float = 1.0, calibration: Calibration | None = None) -> NodeCost:
         """Prices of e-nodes at some share of a data movement's; each is remembered for all programs."""
         if calibration is not None:
             return NodeCost(

@@ -11,7 +11,6 @@ from tvm import IRModule
 
 from .cost.database import DatabasePricer
 from .cost.lower import Kernel
-from .cost.node_cost import NodeCost
 from .cost.pricing import price_kernel
 from .cost.store.conditions import target_identity
 from .cost.tuning import is_tunable
@@ -150,7 +149,7 @@ class Optimizer:
             graph,
             rules,
             limits,
-            judge_for(NodeCost(selection.machine, fold_limit=options.fold_limit), selection.best, options.reward),
+            judge_for(selection.node_cost(), selection.best, options.reward),
             Budget(options.simulations, options.search_time),
             restarts=options.restarts,
             seed=options.seed,

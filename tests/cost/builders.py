@@ -9,6 +9,7 @@ import numpy as np
 import tvm
 from tvm import relax
 from tvm.relax import op
+from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target
 
 from tvm_eqsat.cost.machine import Machine
@@ -47,3 +48,12 @@ def conv(emit: Any, x: Any, w: Any, padding: int = 1, layout: str = "NCHW", **at
     """A convolution with the usual kernel layout."""
     kernel = "OIHW" if layout == "NCHW" else "HWIO"
     return emit(op.nn.conv2d(x, w, padding=padding, data_layout=layout, kernel_layout=kernel, **attrs))
+
+
+def result(mod: tvm.IRModule) -> np.ndarray:
+    """What a kernel, scheduled or not, computes of random arguments: the same ones for equal shapes."""
+    random = np.random.default_rng(0)
+    shapes = [[int(d) for d in info.as_json()[2]] for info in ms.arg_info.ArgInfo.from_prim_func(mod["main"])]
+    values = [tvm.runtime.tensor(random.standard_normal(shape).astype("float32")) for shape in shapes]
+    tvm.tirx.build(mod, target=TARGET)["main"](*values)
+    return values[-1].numpy()

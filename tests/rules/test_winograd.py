@@ -15,7 +15,7 @@ from tvm.relax.frontend.onnx import from_onnx
 from tvm.s_tir import meta_schedule as ms
 
 from tests.cost.builders import TARGET as MACHINE_TARGET
-from tests.cost.builders import module
+from tests.cost.builders import module, result
 from tvm_eqsat import EqSatOptions
 from tvm_eqsat.cost.intrinsics import load_intrinsics
 from tvm_eqsat.cost.lower import kernels
@@ -158,13 +158,6 @@ def _transforms(channels: int, size: int) -> list[tvm.IRModule]:
 
 @pytest.mark.parametrize(("channels", "size"), [(16, 14), (10, 11)])
 def test_transforms_stay_right_when_they_are_tuned(channels: int, size: int) -> None:
-    def result(mod: tvm.IRModule) -> np.ndarray:
-        rng = np.random.default_rng(0)
-        shapes = [[int(d) for d in info.as_json()[2]] for info in ms.arg_info.ArgInfo.from_prim_func(mod["main"])]
-        values = [tvm.runtime.tensor(rng.standard_normal(shape).astype("float32")) for shape in shapes]
-        tvm.tirx.build(mod, target=MACHINE_TARGET)["main"](*values)
-        return values[-1].numpy()
-
     load_intrinsics()
     for mod in _transforms(channels, size):
         with MACHINE_TARGET:

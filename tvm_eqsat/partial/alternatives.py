@@ -11,11 +11,10 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any
 
-from ..errors import IllTyped
 from ..graph.operator import OPERATORS
 from ..graph.tensor_graph import Node, TensorGraph
 from ..graph.types import TensorType
-from ..rules.analysis import Info, TensorAnalysis
+from ..rules.analysis import Info, facts_of
 from ..rules.dsl import Term, attributes, op, tensors
 from ..rules.rule import Rule, RuleSet
 from .manager import MutationManager
@@ -40,7 +39,7 @@ def lower_bound(price: NodePrice) -> Price:
     """
 
     def total(graph: TensorGraph) -> float:
-        facts = _facts(graph)
+        facts = facts_of(graph)
         return sum(_in_best_layout(graph.nodes[i], facts, i, price) for i in facts)
 
     return total
@@ -58,19 +57,6 @@ def _in_best_layout(node: Node, facts: dict[int, Info], i: int, price: NodePrice
 
 def _turned(fact: Info, axes: Sequence[int]) -> Info:
     return fact._replace(type=TensorType(tuple(fact.shape[k] for k in axes), fact.type.dtype))  # type: ignore[union-attr]
-
-
-def _facts(graph: TensorGraph) -> dict[int, Info]:
-    """What the e-graph would know of every live node."""
-    analysis = TensorAnalysis()
-    facts: dict[int, Info] = {}
-    for i in graph.live():
-        node = graph.nodes[i]
-        made = analysis.make(node.op, node.attrs, [facts[c] for c in node.inputs])
-        if made is None:
-            raise IllTyped(f"{node.op} doesn't apply to its operands")
-        facts[i] = made
-    return facts
 
 
 def _price(node: Node, facts: dict[int, Info], i: int, price: NodePrice) -> float:
@@ -95,7 +81,7 @@ def partial_rules(
     manager : MutationManager
         Finds mutants.
     price : callable
-        Price of one operator, see :func:`price_by_nodes`.
+        Price of one operator, see :func:`lower_bound`.
     bound : callable, optional
         A lower bound of what a program costs. Mutants are left out then that aren't cheaper by it, unless they are
         free of strides or dilations that the operator has: they would only fill the e-graph.
@@ -112,7 +98,7 @@ def partial_rules(
         False if time ran out.
     """
     deadline = time.monotonic() + seconds
-    facts = _facts(graph)
+    facts = facts_of(graph)
     prices = {i: _price(graph.nodes[i], facts, i, price) for i in facts}
     costs: dict[_Key, float] = {}
     for i, cost in prices.items():

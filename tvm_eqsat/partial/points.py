@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..graph.operator import OPERATORS
-from ..graph.ops._shapes import layout_axes
+from ..graph.ops._shapes import in_layout, layout_axes
 from ..graph.tensor_graph import Node, TensorGraph
 from ..verify.field import PRIME
 from .digits import dimension_groups
@@ -189,26 +189,19 @@ def _convolution(transposed: bool) -> Callable[[Points, Node, list[Array], Shape
             mine = filters[filters // per_group == group]
             read = group * channels + used
             o, c = (mine - group * per_group, read) if transposed else (mine, used)
-            wanted = _ordered([images, read, *(t.reshape(-1) for t in tables)], data)
+            wanted = in_layout([images, read, *(t.reshape(-1) for t in tables)], data)
             values = points.gather(x, wanted).transpose(data)
             values = values.reshape(len(images), len(used), *(k for t in tables for k in t.shape))
             order = (0, *range(2, 2 + 2 * n, 2), 1, *range(3, 3 + 2 * n, 2))
             lines = values.transpose(order).reshape(-1, len(used) * prod(t.shape[1] for t in tables))
             taps = [_all(t.shape[1]) for t in tables]
-            weights = points.read(w, _ordered([o, c, *taps], kernel)).transpose(kernel).reshape(len(mine), -1)
+            weights = points.read(w, in_layout([o, c, *taps], kernel)).transpose(kernel).reshape(len(mine), -1)
             parts.append(matmul_field(lines, weights.T))
         out = np.concatenate(parts, 1).reshape(len(images), *map(len, places), len(filters))
         out = np.moveaxis(out, -1, 1)
-        return out.transpose(_ordered(range(n + 2), data))
+        return out.transpose(in_layout(range(n + 2), data))
 
     return value
-
-
-def _ordered(canonical: Sequence[Any], axes: Sequence[int]) -> list[Any]:
-    out: list[Any] = [None] * len(axes)
-    for axis, item in zip(axes, canonical, strict=True):
-        out[axis] = item
-    return out
 
 
 def _reshape(points: Points, node: Node, index: list[Array], shape: Shape) -> Array:
@@ -236,7 +229,7 @@ def _positions_of(digits: Sequence[Array], sizes: Sequence[int], count: int) -> 
 
 def _permute(points: Points, node: Node, index: list[Array], shape: Shape) -> Array:
     axes = node.attrs[0]
-    return points.read(node.inputs[0], _ordered(index, axes)).transpose(axes)
+    return points.read(node.inputs[0], in_layout(index, axes)).transpose(axes)
 
 
 def _sum(points: Points, node: Node, index: list[Array], shape: Shape) -> Array:

@@ -9,8 +9,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from ..errors import IllTyped, OptionError
-from ..files import replacing
+from ..cost.store.lines import LineFile, locked
+from ..errors import IllTyped, MeasurementError, OptionError
 from ..graph.operator import OPERATORS
 from ..graph.tensor_graph import TensorGraph
 from .draft import Draft
@@ -100,12 +100,11 @@ class Lines:
         OptionError
             The file can't be written.
         """
-        lines = self._lines() + [_signed({"format": FORMAT, **value}) for value in values]
         try:
-            with replacing(self.path) as temporary:
-                temporary.write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
-        except OSError as err:
-            raise OptionError(f"mutants can't be kept in {self.path}: {err.strerror}; give another database") from err
+            with locked(self.path.parent):
+                LineFile(self.path).append(*[_signed({"format": FORMAT, **value}) for value in values])
+        except MeasurementError as err:
+            raise OptionError(f"mutants can't be kept in {self.path}: {err}; give another database") from err
 
     def _lines(self) -> list[str]:
         try:

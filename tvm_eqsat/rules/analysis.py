@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from ..errors import EqSatError, IllTyped
 from ..graph.operator import OPERATORS
+from ..graph.tensor_graph import TensorGraph
 from ..graph.types import TensorType, ValueType
 
 #: Values of :attr:`Info.const`.
@@ -94,3 +95,22 @@ class TensorAnalysis:
         if a == b:
             return a
         return Info(a.type, max(a.const, b.const), a.fill if a.fill is not None else b.fill, a.merged and b.merged)
+
+
+def facts_of(graph: TensorGraph) -> dict[int, Info]:
+    """What the e-graph would know of every live node of a program.
+
+    Raises
+    ------
+    IllTyped
+        An operator doesn't apply to its operands.
+    """
+    analysis = TensorAnalysis()
+    facts: dict[int, Info] = {}
+    for i in graph.live():
+        node = graph.nodes[i]
+        made = analysis.make(node.op, node.attrs, [facts[c] for c in node.inputs])
+        if made is None:
+            raise IllTyped(f"{node.op} doesn't apply to its operands")
+        facts[i] = made
+    return facts

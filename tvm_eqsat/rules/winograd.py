@@ -33,21 +33,23 @@ def _plain(w: Term, a: Any) -> bool:
     )
 
 
-def _winograd(x: Term, w: Term, a: Any, tile: int) -> Term:
-    images, height, width, _ = x.shape
+def _results(x: Term, a: Any) -> tuple[Any, Any]:
+    """Rows and columns of the convolution's result."""
     top, left, bottom, right = a.padding
-    rows, columns = height + top + bottom - 2, width + left + right - 2
+    return x.shape[1] + top + bottom - 2, x.shape[2] + left + right - 2
+
+
+def _winograd(x: Term, w: Term, a: Any, tile: int) -> Term:
     data = op.winograd_input(x, tile=tile, padding=a.padding)
     products = op.matmul(data, op.winograd_weight(w, tile=tile))
-    return op.winograd_output(products, tile=tile, shape=(images, rows, columns))
+    return op.winograd_output(products, tile=tile, shape=(x.shape[0], *_results(x, a)))
 
 
 def _pays(x: Term, w: Term, a: Any, tile: int) -> bool:
     """Fewer multiplications, also where the last tiles are partly empty, and channels enough for the transforms."""
     if not w.const or min(w.shape[2:]) < _CHANNELS:
         return False
-    top, left, bottom, right = a.padding
-    rows, columns = x.shape[1] + top + bottom - 2, x.shape[2] + left + right - 2
+    rows, columns = _results(x, a)
     down, across = tile_counts(rows, columns, tile)
     return bool(down * across * (tile + 2) ** 2 * 1.5 < rows * columns * 9)
 

@@ -13,7 +13,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target
 
-from tests.cost.builders import TARGET, constant, conv, module
+from tests.cost.builders import TARGET, constant, conv, module, result
 from tvm_eqsat.cost.intrinsics import load_intrinsics
 from tvm_eqsat.cost.lower import Kernel, kernels
 from tvm_eqsat.cost.space import TileProposals, is_tiled
@@ -75,18 +75,6 @@ def axes_of(mod: tvm.IRModule) -> Contraction:
 
 def proposals(mod: tvm.IRModule, target: Target = TARGET, seed: int = 0) -> TileProposals:
     return TileProposals(mod, target, 2, np.random.RandomState(seed))
-
-
-def arguments(mod: tvm.IRModule) -> list:
-    random = np.random.default_rng(0)
-    shapes = [[int(d) for d in info.as_json()[2]] for info in ms.arg_info.ArgInfo.from_prim_func(mod["main"])]
-    return [tvm.runtime.tensor(random.standard_normal(shape).astype("float32")) for shape in shapes]
-
-
-def result(mod: tvm.IRModule) -> np.ndarray:
-    values = arguments(mod)
-    tvm.tirx.build(mod, target=TARGET)["main"](*values)
-    return values[-1].numpy()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ...graph.operator import OPERATORS
 from ...graph.tensor_graph import TensorGraph
-from ...rules.analysis import ACTIVATION, Info, TensorAnalysis
+from ...rules.analysis import ACTIVATION, facts_of
 from ..grow import Program
 from ..sequential import Price
 
@@ -71,7 +71,7 @@ class Outline:
     def __init__(self, program: Program, price: Price) -> None:
         graph = program.graph
         self.live = graph.live()
-        self.info = _facts(graph, self.live)
+        self.info = facts_of(graph)
         self.order = [i for i in self.live if self.info[i].const == ACTIVATION and graph.nodes[i].op != "input"]
         self.users = graph.users(self.live)
         self.prices = {
@@ -187,14 +187,3 @@ class Outline:
                     found.add(k)
                     todo.append(k)
         return sorted(found)
-
-
-def _facts(graph: TensorGraph, live: Sequence[int]) -> dict[int, Info]:
-    """What the e-graph would know of each node."""
-    analysis, found = TensorAnalysis(), dict[int, Info]()
-    for i in live:
-        node = graph.nodes[i]
-        info = analysis.make(node.op, node.attrs, [found[k] for k in node.inputs])
-        assert info is not None  # it was type-checked when it was added
-        found[i] = info
-    return found
