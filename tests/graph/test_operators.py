@@ -100,7 +100,7 @@ def module() -> tvm.IRModule:
 
 @pytest.fixture(scope="module")
 def machine(module: tvm.IRModule) -> relax.VirtualMachine:
-    return relax.VirtualMachine(tvm.compile(module, tvm.target.Target("llvm")), tvm.cpu())
+    return relax.VirtualMachine(tvm.compile(module, tvm.target.Target({"kind": "llvm", "opt-level": 1})), tvm.cpu())
 
 
 # Relative to the largest result: half precision has 11 bits and TVM accumulates in it; single precision has 24 bits,

@@ -12,8 +12,8 @@ from onnx import ModelProto, numpy_helper
 
 from examples.models import LIGHT, MODELS, bert_base, build, light, random_inputs
 from examples.models.__main__ import main
+from tests.models.sizes import BIG
 
-BIG = {"bvlc_alexnet", "vgg19", "zfnet512"}  # up to 570 MB of weights, and no operator that the others don't have
 TINY = {"layers": 1, "hidden": 16, "heads": 2, "seq": 4, "ffn": 32}
 
 

@@ -1,0 +1,6 @@
+"""Models that most tests leave out."""
+
+from __future__ import annotations
+
+#: Up to 570 MB of weights, and no operator that the others don't have.
+BIG = frozenset({"bvlc_alexnet", "vgg19", "zfnet512"})
