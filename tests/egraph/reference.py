@@ -149,7 +149,7 @@ def saturate(eg: EGraph, rules: Sequence[Rule], max_nodes: int = 5000, semi_naiv
     compiled = [(eg.reason_id(name), compile_pattern(left), right) for name, left, right in rules]
     last: int | None = None
     while True:
-        before, now = (eg.num_nodes, eg.num_classes), eg.clock
+        before, now = (eg.num_nodes, eg.num_classes), eg.tick()
         found = []
         for why, matcher, right in compiled:
             only = eg.touched(last, matcher.depth) if semi_naive and last is not None else None

@@ -69,10 +69,10 @@ def test_ill_typed_nodes_are_refused() -> None:
     eg = EGraph(Facts())
     add = eg.sym("add")
     a, b = eg.add(eg.sym("input", (2,))), eg.add(eg.sym("input", (3,)))
-    before = (eg.num_nodes, eg.num_classes, eg.clock)
+    before = (eg.num_nodes, eg.num_classes, eg.tick())
     assert eg.add(add, [a, b]) == -1
     assert eg.add(add, [a, eg.add(add, [a, b])]) == -1
-    assert (eg.num_nodes, eg.num_classes, eg.clock) == before
+    assert (eg.num_nodes, eg.num_classes, eg.tick()) == before
     assert eg.data(eg.add(add, [a, a])) == Fact((2,), None)
 
 
@@ -235,18 +235,43 @@ def test_touched_reaches_as_far_as_a_pattern_looks() -> None:
     tower = [a]
     for _ in range(3):
         tower.append(eg.add(eg.sym("f"), [tower[-1]]))
-    since = eg.clock
-    assert eg.touched(since, 9) == set()
-    assert eg.touched(0) == {*tower, b}
+    since = eg.tick()
+    assert not eg.touched(since, 9) and eg.touched(since, 9).classes() == set()
+    assert eg.touched(0) and eg.touched(0).classes() == {*tower, b}
     eg.union(a, b)
     with pytest.raises(EqSatError, match=r"rebuild\(\)"):
         eg.touched(since)
     eg.rebuild()
     a = eg.find(a)
-    assert [eg.touched(since, depth) - {a} for depth in (1, 2, 3)] == [set(), {tower[1]}, {tower[1], tower[2]}]
-    since = eg.clock
+    assert [eg.touched(since, depth).classes() - {a} for depth in (1, 2, 3)] == [
+        set(),
+        {tower[1]},
+        {tower[1], tower[2]},
+    ]
+    since = eg.tick()
     new = eg.add(eg.sym("g"), [a])
-    assert eg.touched(since, 3) == {new}
+    assert eg.touched(since, 3).classes() == {new}
+
+
+def test_touched_remembers_every_period() -> None:
+    """Whenever a level is asked for first: what changed since a period is the same."""
+    early, late = EGraph(), EGraph()
+    periods = []
+    for eg in (early, late):
+        below = [eg.add(eg.sym(name)) for name in "abcd"]
+        above = [eg.add(eg.sym("f"), [c]) for c in below]
+        top = [eg.add(eg.sym("g"), [c]) for c in above]
+        for c in below:
+            periods.append(eg.tick())
+            if eg is early:
+                eg.touched(0, 3)
+            eg.union(c, eg.add(eg.sym("new", (c,))))
+            eg.rebuild()
+        for k in range(4):
+            assert eg.touched(periods[k]).classes() == set(below[k:])
+            assert eg.touched(periods[k], 2).classes() == {*below[k:], *above[k:]}
+            assert eg.touched(periods[k], 3).classes() == {*below[k:], *above[k:], *top[k:]}
+    assert periods[:4] == periods[4:] == sorted(set(periods))
 
 
 def test_touched_counts_nodes_whose_children_were_united() -> None:
@@ -254,10 +279,10 @@ def test_touched_counts_nodes_whose_children_were_united() -> None:
     eg = EGraph()
     a, b = eg.add(eg.sym("a")), eg.add(eg.sym("b"))
     pair = eg.add(eg.sym("pair"), [a, b])
-    since = eg.clock
+    since = eg.tick()
     eg.union(a, b)
     eg.rebuild()
-    assert eg.touched(since) == {eg.find(a), pair}
+    assert eg.touched(since).classes() == {eg.find(a), pair}
 
 
 def test_touched_counts_operands_with_better_data() -> None:
@@ -267,11 +292,11 @@ def test_touched_counts_operands_with_better_data() -> None:
     fx, three = eg.add(eg.sym("f"), [x]), eg.add(eg.sym("const", (3,)))
     ffx = eg.add(eg.sym("f"), [fx])
     top = eg.add(eg.sym("add"), [ffx, y])
-    since = eg.clock
+    since = eg.tick()
     eg.union(x, three)
     eg.rebuild()
     assert eg.data(ffx) == Fact((), 3) and eg.data(top) == Fact((), None)
-    assert eg.touched(since) == {eg.find(x), fx, ffx, top}
+    assert eg.touched(since).classes() == {eg.find(x), fx, ffx, top}
 
 
 # ---------------------------------------------------------------------- freezing

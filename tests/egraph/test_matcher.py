@@ -98,6 +98,8 @@ def test_pattern_finds_what_brute_force_finds(rng: Random) -> None:
     assert set(found) == {(c, *rest) for (c,), *rest in brute_force(eg, [pat])}
     limit = rng.randint(0, 3)
     assert matcher.search(eg, limit) == found[:limit]
+    search = matcher.begin(eg)
+    assert search.more(limit) + search.more(2) + search.more(1000) == found and search.more(1) == []
     only = set(rng.sample(eg.classes(), rng.randint(0, eg.num_classes)))
     assert matcher.search(eg, only=only) == [match for match in found if match[0] in only]
 
@@ -245,9 +247,12 @@ def test_two_variadic_parts_are_refused() -> None:
 
 
 def test_too_large_patterns_are_refused() -> None:
-    pat = Pat("f", (X,))
-    for _ in range(30):
+    pat, eg = Pat("f", (X,)), EGraph()
+    eg.add(eg.sym("f"), [eg.add(eg.sym("a"))])
+    for _ in range(19):
         pat = Pat("f", (pat,))
+    assert compile_pattern(pat).search(eg) == []
+    pat = Pat("f", (pat,))
     with pytest.raises(RuleError, match="too many operators"):
         compile_pattern(pat)
 

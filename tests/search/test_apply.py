@@ -114,6 +114,24 @@ def test_what_becomes_known_after_the_search_is_not_believed_of_others() -> None
     assert len(egraph.nodes(first)) == 2 and len(egraph.nodes(second)) == 1
 
 
+def test_a_search_for_more_sites_than_enough_is_given_up() -> None:
+    graph = TensorGraph()
+    graph.outputs = [apply(graph, "relu", apply(graph, "subtract", *[tensor(graph, 2)] * 2)) for _ in range(2000)]
+    egraph, _ = load(graph)
+    rule = _rule(lambda x, y: None)
+    sites = rule.search(egraph, 5000)
+    assert len(sites) == 2000 and rule.complete
+    for enough, most, found, complete in (
+        (1999, 5000, 2000, False),
+        (2000, 5000, 2000, True),
+        (1000, 5000, 1001, False),
+        (1000, 900, 900, False),
+    ):
+        assert rule.search(egraph, most, enough=enough) == sites[:found]
+        assert rule.complete == complete
+    assert rule.search(egraph, 5000, done=set(sites[:1500]), enough=600) == sites[1500:] and rule.complete
+
+
 def test_members_of_a_group_keep_what_they_do_not_share_apart() -> None:
     """Operands of a variadic operator stay together, and each member gets its own slice of the result."""
     parts = rest("p")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .touched import Fresh, Touched
+from .touched import Touched
 
 
-def roots(eg: Any, table: dict[int, Any], op: str, only: set[int] | None) -> list[int]:
-    """Nodes of an operator in the classes of ``only``, oldest first; maybe more, some of them dead, if it is None."""
+def roots(eg: Any, table: dict[int, Any], op: str, only: set[int] | Touched | None) -> list[int]:
+    """Nodes of an operator where a search may start, oldest first; some of them may be dead."""
     found: list[int] = eg._by_op.get(op, [])
     if only is None:
         return found
@@ -22,21 +22,24 @@ def roots(eg: Any, table: dict[int, Any], op: str, only: set[int] | None) -> lis
     return [i for i in found if parent[i] in only]
 
 
-def fresh_roots(eg: Any, table: dict[int, Any], op: str, only: set[int] | None) -> list[int]:
-    """The same, without nodes that are as they were: enough for a pattern of one operator."""
-    return only.fresh.with_op(op) if isinstance(only, Touched) else roots(eg, table, op, only)
-
-
 def tops(
-    eg: Any, table: dict[int, Any], op: str, only: set[int] | None, place: int, below: str, both: bool
+    eg: Any, table: dict[int, Any], op: str, only: set[int] | Touched | None, place: int, below: str, both: bool
 ) -> list[int]:
-    """The same, without nodes that top no new match, see :meth:`Touched.tops <.tables.Touched.tops>`."""
+    """The same, without nodes that top no new match, see :meth:`Touched.tops <.touched.Touched.tops>`."""
     return only.tops(op, place, below, both) if isinstance(only, Touched) else roots(eg, table, op, only)
 
 
-def freshness(only: set[int] | None) -> tuple[bool, Fresh | tuple[()], dict[int, list[int]]]:
-    """Whether all nodes count as fresh; which ones do; and these by class."""
-    return (False, only.fresh, only.fresh.of_class()) if isinstance(only, Touched) else (True, (), {})
+def freshness(only: set[int] | Touched | None) -> tuple[bool, int, list[int]]:
+    """Whether all nodes count as new; if not, since when; and when each changed."""
+    return (False, only.since, only.changed) if isinstance(only, Touched) else (True, 0, [])
+
+
+def lacks(operators: Sequence[int], bit: int, classes: Sequence[int]) -> bool:
+    """Whether one of the classes has no node of an operator."""
+    for c in classes:
+        if not operators[c] & bit:
+            return True
+    return False
 
 
 def first_matches(match: Callable[..., tuple[Any, ...] | None], operands: Sequence[int], *outer: Any) -> Any:
@@ -50,4 +53,4 @@ def first_matches(match: Callable[..., tuple[Any, ...] | None], operands: Sequen
     return rows
 
 
-HELPERS = {helper.__name__: helper for helper in (roots, fresh_roots, tops, freshness, first_matches)}
+HELPERS = {helper.__name__: helper for helper in (roots, tops, freshness, lacks, first_matches)}

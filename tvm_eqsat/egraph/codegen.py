@@ -12,7 +12,7 @@ All sources are sorted by age, so the choice never changes the order of the matc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from ..errors import RuleError
@@ -20,11 +20,17 @@ from .candidates import HELPERS
 from .pattern import Each, Pat, Rest, Var, attr_vars, variables
 from .writer import Writer
 
-Search = Callable[..., list[tuple[Any, ...]]]
+_LOOPS = 20  # Python nests no more
+
+Generated = Callable[..., Generator[Any, int, None]]
 
 
-def generate(pats: Sequence[Pat], pivot: int = 0, ordered: bool = False, join: bool = False) -> tuple[Search, str]:
-    """Compile patterns that share variables into one function ``search(eg, limit, only)``.
+def generate(
+    pats: Sequence[Pat], pivot: int = 0, ordered: bool = False, join: bool = False
+) -> tuple[Callable[[], Generated], str]:
+    """Translate patterns that share variables into one generator ``search(eg, only)``.
+
+    It is sent how many matches are wanted, and yields all that it has found once there are so many, or no more.
 
     Parameters
     ----------
@@ -41,7 +47,7 @@ def generate(pats: Sequence[Pat], pivot: int = 0, ordered: bool = False, join: b
     Returns
     -------
     tuple of callable and str
-        The function and its source.
+        What compiles it, which takes most of the time, and its source.
 
     Raises
     ------
@@ -52,11 +58,15 @@ def generate(pats: Sequence[Pat], pivot: int = 0, ordered: bool = False, join: b
     program.write(pivot, ordered, join)
     source = "\n".join(program.lines) + "\n"
     scope: dict[str, Any] = {"PATS": program.numbered, **HELPERS}
-    try:
+
+    def load() -> Generated:
         exec(compile(source, f"<pattern of {pats[0].op}>", "exec"), scope)
-    except SyntaxError as error:  # Python nests at most 20 loops
-        raise RuleError(f"the left side starting at {pats[0].op!r} has too many operators: split the rule") from error
-    return scope["search"], source
+        search: Generated = scope["search"]
+        return search
+
+    if program.deepest > _LOOPS:
+        raise RuleError(f"the left side starting at {pats[0].op!r} has too many operators: split the rule")
+    return load, source
 
 
 def _below(pat: Pat) -> dict[int, Pat | Each]:
@@ -70,7 +80,7 @@ def _is_flat(pat: Pat) -> bool:
 
 
 class _Program(Writer):
-    """A function ``search(eg, limit, only)``."""
+    """A generator ``search(eg, only)``."""
 
     def __init__(self, pats: list[Pat], names: dict[str, bool]) -> None:
         super().__init__()
@@ -79,6 +89,7 @@ class _Program(Writer):
         self.roots: dict[int, str] = {}  # pattern -> its root class
         self.pending: list[tuple[Pat, str]] = []  # sub-patterns, and the local that holds their class
         self.eaches: list[tuple[Each, str]] = []  # matched last, when all that occurs outside is bound
+        self.optional: set[int] = set()  # numbers of their patterns: there may be no operand that has to match
         self.path: list[str] = []  # locals with the nodes found so far
         self.watched = False  # whether the function asks what is fresh
 
@@ -94,7 +105,7 @@ class _Program(Writer):
                 break
             self.join(waiting)
         unique = not self.eaches and all(self.determined(pat, self.names) for pat in self.numbered)
-        required = len(self.numbered)
+        required = [k for k in range(len(self.numbered)) if k not in self.optional]
         for each, operands in self.eaches:
             self.each(each, operands)
         where = [self.roots[k] for k in range(len(self.pats))]
@@ -102,15 +113,15 @@ class _Program(Writer):
         match = f"({', '.join([first, *[self.bound[name] for name in self.names]])},)"
         # Where a match doesn't determine its nodes, several of them may give the same one.
         self.put(f"out.append({match})" if unique else f"out[{match}] = None")
-        result = "out" if unique else "list(out)"
-        self.put(f"if len(out) >= limit: return {result}")
+        self.put("if len(out) >= wanted: wanted = yield out")
         self.loops = 0
-        self.put(f"return {result}")
+        self.put("yield out")
         self.lines[:0] = self.prologue("[]" if unique else "{}", required)
 
-    def prologue(self, out: str, required: int) -> list[str]:
+    def prologue(self, out: str, required: Sequence[int]) -> list[str]:
         lines = [
-            "def search(eg, limit, only):",
+            "def search(eg, only):",
+            "    wanted = yield",
             "    node, ids, parents, memo = eg._node, eg._ids, eg._parents, eg._memo",
             "    parent, operators = eg._sets.parent, eg._operators",
             "    select, get, bit = eg.symbols.select, eg.symbols.get, eg.symbols.bit",
@@ -122,8 +133,8 @@ class _Program(Writer):
                 if self.determined(pat, {}):
                     lines.append(f"    S{k} = get(PATS[{k}].op, A{k})")
         if self.watched:
-            lines.append("    full, fresh, fresh_in = freshness(only)")
-        lines.append(f"    if not ({' and '.join(f'T{k}' for k in range(required))}): return []")
+            lines.append("    full, since, changed = freshness(only)")
+        lines.append(f"    if not ({' and '.join(f'T{k}' for k in required)}): return")
         return [*lines, f"    out = {out}"]
 
     def start(self, pat: Pat, k: int) -> None:
@@ -132,10 +143,8 @@ class _Program(Writer):
         arguments = f"eg, T{number}, PATS[{number}].op, only"
         below = _below(pat)
         topped = -1
-        if len(self.pats) > 1:
+        if len(self.pats) > 1 or not below:
             source = f"roots({arguments})"
-        elif not below:
-            source = f"fresh_roots({arguments})"
         else:
             topped, child = next(iter(below.items()))
             both = self.incremental and len(below) == 1 and isinstance(child, Pat) and _is_flat(child)
@@ -190,18 +199,19 @@ class _Program(Writer):
             return
         known = self.resolve_children(pat)
         # The last node of a match has to be fresh where no earlier one is.
-        fresh = " or ".join(["full", *[f"{i} in fresh" for i in self.path]])
+        fresh = " or ".join(["full", *[f"changed[{i}] >= since" for i in self.path]])
         last = self.incremental and not (self.pending or self.eaches) and _is_flat(pat)
         self.watched |= last
         if not known:
-            source = f"(ids[{c}] if {fresh} else fresh_in.get({c}, ()))" if last else f"ids[{c}]"
+            new = f"[i for i in ids[{c}] if changed[i] >= since]"
+            source = f"(ids[{c}] if {fresh} else {new})" if last else f"ids[{c}]"
             self.node(pat, source, known, dead=False)
             return
         users, own = self.local("p"), self.local("q")
         self.put(f"{users}, {own} = {self.fewest_users(known)}, ids[{c}]")
         found = self.node(pat, f"({users} if len({users}) < len({own}) else {own})", known, owner=c)
         if last:
-            self.fail_if(f"not ({fresh} or {found} in fresh)")
+            self.fail_if(f"not ({fresh} or changed[{found}] >= since)")
 
     def climb(self, pat: Pat, path: list[int]) -> str:
         """Match a pattern whose class isn't known, from the operand at the end of a path upwards; returns it."""
@@ -244,6 +254,8 @@ class _Program(Writer):
                     self.bind(child.name, place[k])
             elif isinstance(child, Each):
                 self.eaches.append((child, place[k]))
+                self.optional.add(self.number(child.pattern))
+                self.fail_if(f"lacks(operators, B{self.number(child.pattern)}, {place[k]})")
             elif k not in known:
                 if k != checked:
                     self.fail_if(self.without(child, place[k]))
@@ -273,17 +285,15 @@ class _Program(Writer):
         inner = _Program([], {})
         inner.numbered, inner.locals, inner.failure = self.numbered, self.locals, "return None"
         inner.bound = dict(self.bound)
-        inner.fail_if(inner.without(each.pattern, "c"))
         inner.inside(each.pattern, "c")
         inner.drain()
         own = [name for name in variables([each.pattern]) if name not in self.bound]
         inner.put(f"return ({''.join(inner.bound[name] + ', ' for name in own)})")
         inner.loops = 0
         inner.put("return None")
-        self.locals = inner.locals
+        self.locals, self.deepest = inner.locals, max(self.deepest, inner.deepest)
         match, rows, outer = self.local("e"), self.local("r"), list(self.bound.values())
         self.lines[:0] = [f"    def {match}({', '.join(['c', *outer])}):", *["    " + line for line in inner.lines]]
-        self.fail_if(f"{operands} and not T{self.number(each.pattern)}")  # no node at all can match
         self.put(f"{rows} = first_matches({', '.join([match, operands, *outer])})")
         self.fail_if(f"{rows} is None")
         for k, name in enumerate(own):

@@ -3,14 +3,44 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Generator, Iterator, Sequence
+from functools import cached_property, lru_cache
+from itertools import islice
 from typing import Any
 
-from .codegen import generate
+from .codegen import Generated, generate
 from .egraph import EGraph
 from .pattern import Pat, depth, variables
 from .touched import Touched
+
+
+class Search:
+    """A search under way.
+
+    Parameters
+    ----------
+    run : generator
+        From :func:`~.codegen.generate`.
+    """
+
+    __slots__ = ("_run", "_seen")
+
+    def __init__(self, run: Generator[Any, int, None]) -> None:
+        self._run = run
+        self._seen = 0
+        next(run)
+
+    def more(self, count: int) -> list[tuple[Any, ...]]:
+        """The next matches; fewer than ``count`` if there are no more."""
+        if count <= 0:
+            return []
+        try:
+            found = self._run.send(self._seen + count)
+        except StopIteration:
+            return []
+        new = list(islice(found, self._seen, None))
+        self._seen = len(found)
+        return new
 
 
 class Matcher:
@@ -32,10 +62,17 @@ class Matcher:
         self.pattern = pattern
         self.variables = tuple(variables([pattern]))
         self.depth = depth(pattern)
-        self._search, self.source = generate([pattern])
+        self._load, self.source = generate([pattern])
+        self._operators = tuple(dict.fromkeys(_operators(pattern)))
         self._common = self.depth == 1  # many rules rewrite one operator, whatever its operands are
 
-    def search(self, eg: EGraph, limit: int = sys.maxsize, only: set[int] | None = None) -> list[tuple[Any, ...]]:
+    @cached_property
+    def _search(self) -> Generated:
+        return self._load()
+
+    def search(
+        self, eg: EGraph, limit: int = sys.maxsize, only: set[int] | Touched | None = None
+    ) -> list[tuple[Any, ...]]:
         """Find matches.
 
         Parameters
@@ -58,14 +95,34 @@ class Matcher:
         EqSatError
             The e-graph needs a rebuild.
         """
+        return self.begin(eg, only).more(limit)
+
+    def begin(self, eg: EGraph, only: set[int] | Touched | None = None) -> Search:
+        """Begin to find matches; the e-graph mustn't change meanwhile. Parameters and errors of :meth:`search`."""
+        eg.check_clean()
+        if not all(map(eg.symbols.bit, self._operators)):
+            return Search(_again([]))  # most rules are about operators that a program doesn't have
         if not (self._common and isinstance(only, Touched)):
-            return _run(self._search, eg, limit, only)
+            return Search(self._search(eg, only))
         known = only.matches.get(self)
         if known is None:
-            known = _run(self._search, eg, limit, only)
-            if len(known) < limit:
-                only.matches[self] = known
-        return known[:limit]
+            known = only.matches[self] = Search(self._search(eg, only)).more(sys.maxsize)
+        return Search(_again(known))
+
+
+def _operators(pat: Pat) -> Iterator[str]:
+    """Operators without which nothing matches."""
+    yield pat.op
+    for child in pat.children:
+        if isinstance(child, Pat):
+            yield from _operators(child)
+
+
+def _again(known: list[tuple[Any, ...]]) -> Generator[Any, int, None]:
+    """A search for matches that are known already."""
+    wanted = yield
+    while True:
+        wanted = yield known[:wanted]
 
 
 class JoinMatcher:
@@ -82,10 +139,12 @@ class JoinMatcher:
         self.variables = tuple(variables(self.patterns))
         self.depth = max(map(depth, self.patterns))
         programs = [generate(self.patterns, pivot, ordered, join=True) for pivot in range(len(self.patterns))]
-        self._searches = [search for search, _ in programs]
+        self._searches = [load() for load, _ in programs]
         self.sources = tuple(source for _, source in programs)
 
-    def search(self, eg: EGraph, limit: int = sys.maxsize, only: set[int] | None = None) -> list[tuple[Any, ...]]:
+    def search(
+        self, eg: EGraph, limit: int = sys.maxsize, only: set[int] | Touched | None = None
+    ) -> list[tuple[Any, ...]]:
         """Find matches, as :meth:`Matcher.search` does.
 
         Parameters
@@ -108,15 +167,12 @@ class JoinMatcher:
             The e-graph needs a rebuild.
         """
         found: list[tuple[Any, ...]] = []
+        if isinstance(only, Touched):
+            only = only.classes()
+        eg.check_clean()
         for search in self._searches[: 1 if only is None else None]:
-            found += _run(search, eg, limit - len(found), only)
+            found += Search(search(eg, only)).more(limit - len(found))
         return found
-
-
-def _run(search: Any, eg: EGraph, limit: int, only: set[int] | None) -> list[tuple[Any, ...]]:
-    eg.check_clean()
-    found: list[tuple[Any, ...]] = search(eg, limit, only) if limit > 0 else []
-    return found
 
 
 @lru_cache(maxsize=4096)

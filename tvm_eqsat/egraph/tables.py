@@ -8,8 +8,9 @@ from typing import Any
 
 from ..errors import EqSatError
 from .analysis import Analysis, DataTable
+from .periods import next_level, note
 from .symbols import Symbols
-from .touched import Fresh, Touched
+from .touched import Touched
 from .union_find import UnionFind
 
 ENode = tuple[int, ...]  # (symbol, child class, ...)
@@ -19,12 +20,15 @@ _STATE = (
     "_data",
     "_dead",
     "_ids",
+    "_last_change",
+    "_levels",
     "_log",
     "_memo",
     "_node",
     "_num_classes",
     "_operators",
     "_parents",
+    "_period",
     "_sets",
     "_why",
 )
@@ -74,8 +78,13 @@ class Tables:
         self._operators: list[int] = []  # of the class's nodes, as bits
         self._by_op: dict[str, list[int]] = {}  # nodes of each operator, oldest first; some may be dead
         self._dead = 0  # how many
-        self._log: list[int] = []  # nodes in the order in which they were added or changed
-        self._touched: tuple[int, dict[int, list[Touched]]] = (0, {})  # at which clock, since when: for each depth
+        # What changed when. The first level says of each node when it last changed itself, the next one when it or an
+        # operand's class did, and so on.
+        self._log: list[int] = []  # nodes that were added or changed, and not yet entered in the levels
+        self._levels: list[list[int]] = [[]]
+        self._period = 0
+        self._last_change = -1  # in which period
+        self._touched: dict[tuple[int, int], Touched] = {}  # by period and depth, until something changes
         self._num_classes = 0
         # A snapshot shares the tables with the e-graph until either the next addition or union copies them.
         self._shared = False
@@ -185,18 +194,31 @@ class Tables:
         if not self.clean:
             raise EqSatError("the e-graph has pending unions: call rebuild() before searching it")
 
-    @property
-    def clock(self) -> int:
-        """Grows with every change. :meth:`restore` sets it back, and later values mean nothing then."""
-        return len(self._log)
+    def tick(self) -> int:
+        """Begin a new period, unless nothing has changed in this one.
+
+        Returns
+        -------
+        int
+            Its number. :meth:`restore` sets it back, and later ones mean nothing then.
+
+        Raises
+        ------
+        EqSatError
+            The e-graph needs a rebuild.
+        """
+        self._settle()
+        if self._last_change == self._period:
+            self._period += 1
+        return self._period
 
     def touched(self, since: int, depth: int = 1) -> Touched:
-        """Classes whose matches may have changed.
+        """Nodes that may top a new match of a pattern.
 
         Parameters
         ----------
         since : int
-            A former value of :attr:`clock`, taken when the e-graph was clean.
+            A period that :meth:`tick` began: what changed in it and later counts.
         depth : int
             Levels of operators in the pattern (``Matcher.depth``): the users of a changed class are included up to
             ``depth - 1`` levels above it.
@@ -204,24 +226,34 @@ class Tables:
         Returns
         -------
         Touched
-            Canonical ids, valid until the e-graph changes, and remembered so long. A class counts as changed when it
-            gained a node, a node of it got other child classes, or its own or an operand's data changed.
+            Valid until the e-graph changes, and remembered so long. A class counts as changed when it gained a node, a
+            node of it got other child classes, or its own or an operand's data changed.
 
         Raises
         ------
         EqSatError
             The e-graph needs a rebuild.
         """
+        self._settle()
+        found = self._touched.get((since, depth))
+        if found is None:
+            while len(self._levels) < depth:
+                if self._shared:
+                    self._unshare()
+                self._levels.append(next_level(self, self._levels[-1]))
+            found = self._touched[since, depth] = Touched(self, since, depth)
+        return found
+
+    def _settle(self) -> None:
+        """Enter what changed in the tables that say when."""
         self.check_clean()
-        if self._touched[0] != len(self._log):
-            self._touched = len(self._log), {}
-        levels = self._touched[1].setdefault(since, [])
-        if not levels:
-            node = self._node
-            levels.append(Touched(self, Fresh(self, [i for i in self._log[since:] if node[i] is not None])))
-        while len(levels) < depth:
-            levels.append(Touched(self, levels[0].fresh, levels[-1]))
-        return levels[depth - 1]
+        if self._log:
+            if self._shared:
+                self._unshare()
+            note(self, self._levels, self._log, self._period)
+            self._log = []
+            self._last_change = self._period
+            self._touched = {}
 
     # ------------------------------------------------------------------ saving
 
@@ -234,6 +266,7 @@ class Tables:
             if not isinstance(value, int):
                 setattr(self, name, value.copy())
         self._by_op = {op: ids.copy() for op, ids in self._by_op.items()}
+        self._levels = [level.copy() for level in self._levels]
         self._own = bytearray(len(self._node))
         self._shared = False
 
@@ -251,7 +284,7 @@ class Tables:
             setattr(self, name, value)
         self._shared = True
         self._pending, self._stale, self._dirty = [], [], {}
-        self._touched = 0, {}
+        self._touched = {}
 
     def _capture(self) -> Snapshot:
         self._shared = True

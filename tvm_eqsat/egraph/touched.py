@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -10,92 +9,57 @@ if TYPE_CHECKING:
     from .tables import Tables
 
 
-class Fresh(set[int]):
-    """Nodes of an e-graph that are new, or have other children, another class or other data than before."""
-
-    def __init__(self, eg: Tables, nodes: Iterable[int]) -> None:
-        super().__init__(nodes)
-        self._eg = eg
-        self._of_op: dict[str, list[int]] | None = None
-        self._of_class: dict[int, list[int]] | None = None
-        self._operators: dict[int, int] | None = None
-
-    def with_op(self, op: str) -> list[int]:
-        """Those of an operator, oldest first."""
-        if self._of_op is None:
-            self._of_op = _by_op(self._eg, self)
-        return self._of_op.get(op, [])
-
-    def of_class(self) -> dict[int, list[int]]:
-        """Those of each class that has some, oldest first."""
-        if self._of_class is None:
-            parent = self._eg._sets.parent
-            self._of_class = {}
-            for i in sorted(self):
-                self._of_class.setdefault(parent[i], []).append(i)
-        return self._of_class
-
-    def operators(self) -> dict[int, int]:
-        """Their operators, by class: the bits of :meth:`Symbols.bit <.symbols.Symbols.bit>`."""
-        if self._operators is None:
-            node, parent, bits = self._eg._node, self._eg._sets.parent, self._eg.symbols.bits
-            found: dict[int, int] = {}
-            for i in self:
-                c = parent[i]
-                found[c] = found.get(c, 0) | bits[node[i][0]]  # type: ignore[index]
-            self._operators = found
-        return self._operators
-
-
-class Touched(set[int]):
-    """Classes whose matches may have changed.
+class Touched:
+    """The nodes that may top a new match: they changed in some period or later, or what is below them did.
 
     Parameters
     ----------
     eg : Tables
         The e-graph.
-    fresh : Fresh
-        The nodes that make the difference: a new match has one of them.
-    below : Touched, optional
-        The same for patterns that are one level less deep; without it, for those of one operator.
+    since : int
+        The period.
+    depth : int
+        Levels of operators in the pattern, 1 or more.
 
     Attributes
     ----------
-    fresh : Fresh
+    since : int
         As above.
+    changed : list of int
+        By node, the last period in which it became new, or got other children, another class or other data.
     matches : dict
         What a pattern has found in these classes, where that may be asked for again.
     """
 
-    def __init__(self, eg: Tables, fresh: Fresh, below: Touched | None = None) -> None:
-        node, parent, parents = eg._node, eg._sets.parent, eg._parents
-        if below is None:
-            super().__init__([parent[i] for i in fresh])
-            self._nodes: set[int] = fresh
-            self._rim = set(self)
-        else:
-            super().__init__(below)
-            users = {i for c in below._rim for i in parents[c] if node[i] is not None}
-            self._nodes = below._nodes | users
-            self._rim = {parent[i] for i in users} - below
-            self.update(self._rim)
+    def __init__(self, eg: Tables, since: int, depth: int) -> None:
         self._eg = eg
-        self.fresh = fresh
+        self.since = since
+        self.changed = eg._levels[0]
+        self._reached = eg._levels[depth - 1]
         self.matches: dict[Any, list[tuple[Any, ...]]] = {}
-        self._of_op: dict[str, list[int]] | None = None
-        self._tops: dict[str, list[int]] | None = None
+        self._of_op: dict[str, list[int]] = {}
+        self._changed_below: dict[int, int] = {}
         self._over: dict[tuple[str, int, bool], dict[int, list[int]]] = {}
         self._found: dict[tuple[str, int, bool, str], list[int]] = {}
 
+    def __bool__(self) -> bool:
+        return self._eg._last_change >= self.since
+
+    def classes(self) -> set[int]:
+        """Canonical ids of the classes that have such nodes."""
+        node, since, parent = self._eg._node, self.since, self._eg._sets.parent
+        return {parent[i] for i, last in enumerate(self._reached) if last >= since and node[i] is not None}
+
     def with_op(self, op: str) -> list[int]:
-        """Ids of the nodes of an operator in these classes, oldest first."""
-        if self._of_op is None:
-            ids = self._eg._ids
-            self._of_op = _by_op(self._eg, [i for c in self for i in ids[c]])
-        return self._of_op.get(op, [])
+        """Ids of those of an operator, oldest first; some may be dead."""
+        found = self._of_op.get(op)
+        if found is None:
+            since, reached = self.since, self._reached
+            found = self._of_op[op] = [i for i in self._eg._by_op.get(op, ()) if reached[i] >= since]
+        return found
 
     def tops(self, op: str, place: int, below: str, both: bool) -> list[int]:
-        """Those nodes of ``op`` in these classes that may be the top of a new match, oldest first.
+        """Those of ``op`` that have some other operator below them, oldest first.
 
         Parameters
         ----------
@@ -106,7 +70,7 @@ class Touched(set[int]):
         below : str
             Operator of some node of that operand.
         both : bool
-            Whether the match has no other nodes than these two, so that one of them has to be fresh.
+            Whether the match has no other nodes than these two, so that one of them has to have changed itself.
         """
         key = (op, place, both, below)
         found = self._found.get(key)
@@ -121,34 +85,37 @@ class Touched(set[int]):
         key = (op, place, both)
         if key in self._over:
             return self._over[key]
-        if self._tops is None:
-            self._tops = _by_op(self._eg, self._nodes)
-        node, operators, fresh = self._eg._node, self._eg._operators, self.fresh
-        known = fresh.operators() if both else {}
+        node, operators, changed, since = self._eg._node, self._eg._operators, self.changed, self.since
+        known = self._changed_below
         found = self._over[key] = {}
-        for i in self._tops.get(op, ()):
+        for i in self.with_op(op):
             n = node[i]
-            if not -len(n) < place < len(n):  # type: ignore[arg-type]
+            if n is None:
+                continue
+            if not -len(n) < place < len(n):
                 below = -1  # has no such operand: matches if every one has to
-            elif both and i not in fresh:
-                below = known.get(n[place], 0)  # type: ignore[index]
+            elif both and changed[i] < since:
+                c = n[place]
+                below = known.get(c, -1)
+                if below < 0:
+                    below = known[c] = self._changed_operators(c)
             else:
-                below = operators[n[place]]  # type: ignore[index]
+                below = operators[n[place]]
             if below in found:
                 found[below].append(i)
             else:
                 found[below] = [i]
         return found
 
+    def _changed_operators(self, c: int) -> int:
+        """Operators of the nodes of a class that changed themselves, as bits."""
+        node, bits, changed, since = self._eg._node, self._eg.symbols.bits, self.changed, self.since
+        found = 0
+        for i in self._eg._ids[c]:
+            if changed[i] >= since:
+                found |= bits[node[i][0]]  # type: ignore[index]
+        return found
+
 
 def _in_order(lists: list[list[int]]) -> list[int]:
     return lists[0] if len(lists) == 1 else sorted(chain(*lists))
-
-
-def _by_op(eg: Tables, nodes: Iterable[int]) -> dict[str, list[int]]:
-    """Ids of some live nodes by operator, oldest first."""
-    node, ops = eg._node, eg.ops
-    found: dict[str, list[int]] = {}
-    for i in sorted(nodes):
-        found.setdefault(ops[node[i][0]], []).append(i)  # type: ignore[index]
-    return found

@@ -28,8 +28,9 @@ class Writer:
         self.bound: dict[str, str] = {}
         self.looked_up = False
         self.loops = 0
+        self.deepest = 0
         self.locals = 0
-        self.failure = "return []"  # how to give up outside of any loop
+        self.failure = "return"  # how to give up outside of any loop
 
     def put(self, line: str) -> None:
         """Add a line inside the loops that are open."""
@@ -39,6 +40,7 @@ class Writer:
         """Open a loop."""
         self.put(header)
         self.loops += 1
+        self.deepest = max(self.deepest, self.loops)
 
     def fail_if(self, *conditions: str) -> None:
         """Go on with the next candidate of the innermost loop if one of these holds."""

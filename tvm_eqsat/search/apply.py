@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Container, Mapping, Sequence
-from itertools import compress
 from typing import Any, NamedTuple
 
 from ..egraph.egraph import EGraph
 from ..egraph.matcher import compile_pattern
 from ..egraph.pattern import AttrVar, Each, Rest, Var
+from ..egraph.touched import Touched
 from ..errors import IllTyped, RuleError
 from ..graph.operator import OPERATORS
 from ..rules.dsl import Builder, Term
 from ..rules.rule import Rule, parameters, variables
 from .functions import ATTRIBUTE, Match, MatchFunction, PerEGraph, Remembered, operands_of
 from .groups import Groups
+
+_PORTION = 500  # matches, at least, that a search goes on by
 
 
 class CompiledRule:
@@ -37,12 +40,8 @@ class CompiledRule:
         self.matcher = compile_pattern(rule.lhs)
         depths = _depths(rule.lhs)
         self._slots = {name: (k, depths.get(name, ATTRIBUTE)) for k, name in enumerate(self.matcher.variables, start=1)}
-        self._guards = []
-        if not (everywhere or rule.simplifies):
-            self._guards.append(Remembered(MatchFunction(_computed_at_run_time, [(0, 0)])))
-        for guard in (rule.when,) if everywhere else (rule.when, rule.pays):
-            if guard:
-                self._guards.append(Remembered(self._function(guard)))
+        guards = [guard for guard in (rule.when, None if everywhere else rule.pays) if guard]
+        self._guard = Remembered(self._all_of(guards, root=not (everywhere or rule.simplifies)))
         self._rhs = self._right_side(rule)
         self._recipes = PerEGraph[dict[Any, _Recipe]](dict)
         shared = [self._slots[v.name][0] for v in rule.shared]
@@ -52,8 +51,15 @@ class CompiledRule:
         self._shared = frozenset(shared)
         self.complete = True  # whether the last search found all matches
 
-    def _function(self, fn: Callable[..., Any]) -> MatchFunction:
-        return MatchFunction(fn, [self._slots[name] for name in parameters(fn)])
+    def _all_of(self, guards: Sequence[Callable[..., Any]], root: bool) -> MatchFunction:
+        """Whether all guards hold, and, if ``root``, whether the result is computed at run time."""
+        names = list(dict.fromkeys([name for guard in guards for name in parameters(guard)]))
+        calls = [(guard, [names.index(name) for name in parameters(guard)]) for guard in guards]
+        slots = [self._slots[name] for name in names]
+        if root:
+            calls.insert(0, (_computed_at_run_time, [len(slots)]))
+            slots.append((0, 0))
+        return MatchFunction(lambda *values: all(fn(*[values[k] for k in of]) for fn, of in calls), slots)
 
     def _numbered(self, key: Callable[..., Any]) -> MatchFunction:
         """A function that gives equal numbers for equal keys, and None for None."""
@@ -91,16 +97,33 @@ class CompiledRule:
         return self.matcher.depth
 
     def search(
-        self, egraph: EGraph, limit: int, only: set[int] | None = None, done: Container[Any] = frozenset()
+        self,
+        egraph: EGraph,
+        limit: int,
+        only: set[int] | Touched | None = None,
+        done: Container[Any] = frozenset(),
+        enough: int = sys.maxsize,
     ) -> list[Any]:
-        """Sites that aren't done and where the guards hold, from at most ``limit`` matches of the pattern."""
-        matches = self.matcher.search(egraph, limit, only)
-        self.complete = len(matches) < limit
-        for guard in self._guards:
-            matches = list(compress(matches, guard.of(egraph, matches)))
+        """Sites that aren't done and where the guards hold, from at most ``limit`` matches of the pattern.
+
+        Stops when there are more sites than ``enough``, except for a k-way rule.
+        """
+        search = self.matcher.begin(egraph, only)
         if self._groups is not None:
-            return self._groups.grown(egraph, matches)
-        return [match for match in matches if match not in done]
+            matches = search.more(limit)
+            self.complete = len(matches) < limit
+            return self._groups.grown(egraph, self._guard.chosen(egraph, matches, ()))
+        sites: list[Any] = []
+        self.complete = False
+        while limit > 0 and len(sites) <= enough:
+            wanted = min(limit, max(enough + 1 - len(sites), _PORTION))
+            matches = search.more(wanted)
+            sites += self._guard.chosen(egraph, matches, done)
+            if len(matches) < wanted:
+                self.complete = True
+                break
+            limit -= wanted
+        return sites
 
     def apply(self, egraph: EGraph, sites: Sequence[Any], stop: Callable[[], bool]) -> int:
         """Rewrite sites until ``stop()``; returns how many unions changed the e-graph."""

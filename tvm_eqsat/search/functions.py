@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
@@ -30,6 +30,8 @@ class MatchFunction:
 
     Attributes
     ----------
+    seen : tuple of (int, int)
+        All slots that make a difference.
     looks : callable
         From :attr:`EGraph.facts <tvm_eqsat.egraph.tables.Tables.facts>` and a list of matches to what the function can
         see of each: facts about e-classes, and attributes.
@@ -38,14 +40,15 @@ class MatchFunction:
         builder.
     """
 
-    __slots__ = ("_classes", "fn", "looks", "operands", "wanted")
+    __slots__ = ("_classes", "fn", "looks", "operands", "seen", "wanted")
 
     def __init__(self, fn: Callable[..., Any], wanted: Sequence[Slot], besides: Sequence[Slot] = ()) -> None:
         self.fn = fn
         self.wanted = tuple(wanted)
-        self.looks = _looks((*besides, *self.wanted))
+        self.seen = (*besides, *self.wanted)
+        self.looks = _looks(self.seen)
         self.operands = operands_of(self.wanted)
-        self._classes = [k for k, depth in (*besides, *self.wanted) if depth >= 0]
+        self._classes = [k for k, depth in self.seen if depth >= 0]
 
     def call(self, builder: Builder, match: Match) -> Any:
         """The function's value."""
@@ -69,12 +72,26 @@ def _wrap(builder: Builder, value: Any) -> Any:
 
 @lru_cache(maxsize=4096)
 def _looks(wanted: tuple[Slot, ...]) -> Callable[[list[int], Sequence[Match]], list[Any]]:
-    """One comprehension over all matches: most are looked at by several guards, and most looks are known."""
+    """One comprehension over all matches."""
+    made: Callable[[list[int], Sequence[Match]], list[Any]]
+    made = eval(f"lambda facts, matches: [{_look(wanted)} for m in matches]")
+    return made
+
+
+@lru_cache(maxsize=4096)
+def _chosen(wanted: tuple[Slot, ...]) -> Callable[[list[int], Sequence[Match], dict[Any, Any], Any], list[Match]]:
+    """The matches that look like one with a true answer, and aren't done; KeyError if an answer isn't known."""
+    made: Callable[[list[int], Sequence[Match], dict[Any, Any], Any], list[Match]]
+    condition = f"answers[{_look(wanted)}] and m not in done"
+    made = eval(f"lambda facts, matches, answers, done: [m for m in matches if {condition}]")
+    return made
+
+
+def _look(wanted: tuple[Slot, ...]) -> str:
+    """Source for what is seen of a match ``m``."""
     seen = ["m[{}]" if depth < 0 else _nested("m[{}]", depth) for _, depth in wanted]
     items = [text.format(k) for text, (k, _) in zip(seen, wanted, strict=True)]
-    look = items[0] if len(items) == 1 else f"({', '.join(items)})"
-    made: Callable[[list[int], Sequence[Match]], list[Any]] = eval(f"lambda facts, matches: [{look} for m in matches]")
-    return made
+    return items[0] if len(items) == 1 else f"({', '.join(items)})"
 
 
 def _nested(value: str, depth: int) -> str:
@@ -101,10 +118,11 @@ def operands_of(wanted: tuple[Slot, ...]) -> Callable[[Match], list[int]]:
 class Remembered:
     """A guard, or the key of a k-way rule; it is asked only once about matches that look alike."""
 
-    __slots__ = ("_answers", "_function")
+    __slots__ = ("_answers", "_chosen", "_function")
 
     def __init__(self, function: MatchFunction) -> None:
         self._function = function
+        self._chosen = _chosen(function.seen)
         self._answers = PerEGraph[dict[Any, Any]](dict)
 
     def of(self, egraph: EGraph, matches: Sequence[Match]) -> list[Any]:
@@ -113,10 +131,23 @@ class Remembered:
         try:
             return [answers[look] for look in looks]
         except KeyError:
-            for look, match in zip(looks, matches, strict=True):
-                if look not in answers:
-                    answers[look] = self._ask(egraph, match)
+            self._learn(egraph, matches)
             return [answers[look] for look in looks]
+
+    def chosen(self, egraph: EGraph, matches: Sequence[Match], done: Container[Any]) -> list[Match]:
+        """The matches for which the answer is true, without those that are done."""
+        answers, chosen = self._answers.of(egraph), self._chosen
+        try:
+            return chosen(egraph.facts, matches, answers, done)
+        except KeyError:
+            self._learn(egraph, matches)
+            return chosen(egraph.facts, matches, answers, done)
+
+    def _learn(self, egraph: EGraph, matches: Sequence[Match]) -> None:
+        answers = self._answers.of(egraph)
+        for look, match in zip(self._function.looks(egraph.facts, matches), matches, strict=True):
+            if look not in answers:
+                answers[look] = self._ask(egraph, match)
 
     def _ask(self, egraph: EGraph, match: Match) -> Any:
         try:

@@ -85,7 +85,7 @@ class _Schedule:
     limit: int
     banned_until: int = 0
     bans: int = 0
-    searched_at: int = -1  # e-graph clock of the last complete search
+    searched_at: int = -1  # period in which the last complete search was
     done: set[object] = field(default_factory=set)  # sites that were rewritten already
 
 
@@ -197,15 +197,15 @@ def _search(egraph: EGraph, schedule: _Schedule, number: int) -> tuple[list[obje
         only = egraph.touched(schedule.searched_at, schedule.rule.depth)
         if not only:
             return [], False
-    clock = egraph.clock
+    period = egraph.tick()
     # Only sites count that are new and where the guards hold, but the matcher can't know which do.
     most = _MATCHES * schedule.limit + len(schedule.done)
-    sites = schedule.rule.search(egraph, most, only, schedule.done)
+    sites = schedule.rule.search(egraph, most, only, schedule.done, enough=schedule.limit)
     if len(sites) > schedule.limit or not schedule.rule.complete:
         schedule.bans += 1
         schedule.banned_until = number + 1 + schedule.bans
         schedule.limit *= 2
         return [], True
-    schedule.searched_at = clock
+    schedule.searched_at = period
     schedule.done.update(sites)
     return sites, False
