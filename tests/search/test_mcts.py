@@ -190,6 +190,15 @@ def test_the_published_search_respects_the_node_limit_and_gains() -> None:
     assert _exponentials(_best(grown)) == 1
 
 
+def test_the_published_search_tries_a_rule_whose_guard_refuses_the_first_match() -> None:
+    graph = TensorGraph()
+    graph.outputs = [apply(graph, "tanh", tensor(graph, 4, n)) for n in (1, 50)]
+    wide = Rule(name="wide", law="", lhs=op.tanh(x), rhs=op.abs(x), when=lambda x: x.type.shape[1] == 50)
+    judge = Judge(lambda name, *rest: float(name == "tanh"), lambda grown: Program(graph, 2.0), lambda grown: 2.0)
+    grown = grow_as_published(graph, RuleSet([wide]), 60, judge, Budget(5), seed=0)
+    assert len(grown.egraph.nodes(grown.roots[1])) == 2 > len(grown.egraph.nodes(grown.roots[0]))
+
+
 def test_options_name_the_schedules() -> None:
     assert EqSatOptions(schedule="mcts", reward="sharing").schedule == "mcts"
     with pytest.raises(OptionError, match=r"schedule='greedy'.*backoff, mcts"):

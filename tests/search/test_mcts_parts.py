@@ -138,3 +138,12 @@ def test_the_file_is_json(tmp_path: Path) -> None:
     scores.start("net")
     scores.save()
     assert json.loads((tmp_path / "scores.json").read_text()) == {"cpu": {"net": {"found": {}, "given": {}}}}
+
+
+def test_scores_that_cannot_be_written_do_not_end_a_search(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    scores = Usefulness(tmp_path / "missing" / "scores.json", "cpu")
+    scores.start("net")
+    scores.learn({"merge": 1}, 0.5)
+    scores.save()
+    assert scores.score("merge") == 0.5
+    assert "can't be written" in caplog.text

@@ -71,7 +71,7 @@ def grow_as_published(
     search = _Published(grown, rules, nodes, judge, random.Random(seed))
     simulations = 0
     for _ in range(_STEPS):
-        root = search.root()
+        root = search.node()
         done = 0
         while done < SIMULATIONS and not root.over and not budget.over(simulations):
             search.simulate(root)
@@ -93,20 +93,29 @@ class _Published:
     def __init__(self, grown: Grown, rules: Sequence[Rule], nodes: int, judge: Judge, rng: random.Random) -> None:
         self._grown = grown
         self._egraph: EGraph = grown.egraph
-        self._rules = rules
+        # A k-way rule mustn't be kept: it remembers members that a restored e-graph doesn't have.
+        self._rules = [rule if rule.shared else CompiledRule(rule) for rule in rules]
         self._nodes = nodes
         self._judge = judge
         self._rng = rng
 
-    def root(self) -> _Node:
-        """A tree of the present state, without the rules that don't match."""
-        node = self._node()
-        node.untried = [k for k, rule in enumerate(self._rules) if CompiledRule(rule).search(self._egraph, 1)]
-        return node
+    def node(self) -> _Node:
+        """A tree of the present state."""
+        over = self._egraph.num_nodes >= self._nodes
+        return _Node(self._egraph.snapshot(), self._cost(), over, list(range(len(self._rules))))
 
-    def _node(self) -> _Node:
-        snapshot = self._egraph.snapshot()
-        return _Node(snapshot, self._cost(), self._egraph.num_nodes >= self._nodes)
+    def _rule(self, number: int) -> CompiledRule:
+        rule = self._rules[number]
+        return rule if isinstance(rule, CompiledRule) else CompiledRule(rule)
+
+    def _draw(self, node: _Node) -> int | None:
+        """An untried rule that matches; the artifact looks for those that don't beforehand, to the same effect."""
+        self._egraph.restore(node.snapshot)
+        while node.untried:
+            action = node.untried.pop(int(self._rng.random() * len(node.untried)))
+            if self._rule(action).search(self._egraph, sys.maxsize):
+                return action
+        return None
 
     def _cost(self) -> float:
         judge = self._judge
@@ -115,7 +124,7 @@ class _Published:
 
     def _step(self, number: int) -> bool:
         """Apply a rule at all its matches; says whether that changed anything."""
-        egraph, rule = self._egraph, CompiledRule(self._rules[number])
+        egraph, rule = self._egraph, self._rule(number)
         sites = rule.search(egraph, sys.maxsize)
         changed = rule.apply(egraph, sites, lambda: egraph.num_nodes >= self._nodes)
         egraph.rebuild()
@@ -125,9 +134,10 @@ class _Published:
         """Select, expand, roll out and back up."""
         node, path = root, list[tuple[_Node, int, float]]()
         while True:
-            if node.untried and (node is root or not node.children or self._rng.random() < 0.5):
-                action = node.untried.pop(int(self._rng.random() * len(node.untried)))
-                break
+            if node is root or not node.children or self._rng.random() < 0.5:
+                drawn = self._draw(node)
+                if drawn is not None:
+                    break
             if not node.children:
                 node.over = True
                 self._back_up(path, 0.0)
@@ -139,12 +149,10 @@ class _Published:
                 self._back_up(path, 0.0)
                 return
             node = child
-        self._egraph.restore(node.snapshot)
-        if not self._step(action):
+        if not self._step(drawn):
             return  # saturated: it has no child
-        child = node.children[action] = self._node()
-        child.untried = list(range(len(self._rules)))
-        path.append((node, action, max(node.cost - child.cost, 0.0)))
+        child = node.children[drawn] = self.node()
+        path.append((node, drawn, max(node.cost - child.cost, 0.0)))
         self._back_up(path, 0.0 if child.over else self._rollout(child.cost))
 
     def _best_action(self, node: _Node) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from math import inf
@@ -178,4 +179,5 @@ def _identity(state: State) -> Hashable:
 
 
 def _matches(rule: Rule, egraph: EGraph) -> bool:
-    return bool(CompiledRule(rule).search(egraph, 1))
+    # All matches: the guards may refuse the first one, and a k-way rule needs several.
+    return bool(CompiledRule(rule).search(egraph, sys.maxsize))

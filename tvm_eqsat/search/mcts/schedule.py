@@ -42,7 +42,7 @@ from .usefulness import Usefulness
 _NODES = 2_000  # of a region's e-graph at most: a larger region doesn't pay, smaller ones saturate
 _WIDENING = 0.8  # of regions: most are exhausted by one simulation
 _GAIN = 1e-9  # relative; less is rounding
-_PATIENCE = 0.25  # simulations in a row without success, for each operator
+_PATIENCE = 40  # simulations in a row without success: on real models, successes came after 12 at most
 
 
 def grow_by_mcts(
@@ -119,8 +119,7 @@ class _Search:
     def run(self, budget: Budget) -> None:
         """Simulate, and put in place what was found."""
         done = idle = 0
-        patience = _PATIENCE * len(self.frontier.program.graph.live())
-        while not budget.over(done) and idle < patience and self._simulate(budget):
+        while not budget.over(done) and idle < _PATIENCE and self._simulate(budget):
             done += 1
             idle = 0 if self._decide() else idle + 1
         self._usefulness.save()

@@ -70,10 +70,7 @@ class Usefulness:
     def save(self) -> None:
         """Write what this search found into the file, beside what others have written meanwhile.
 
-        Raises
-        ------
-        OSError
-            The file can't be written.
+        What was found is no reason to lose the program over: if the file can't be written, a warning says so.
         """
         if self._path is None:
             return
@@ -83,7 +80,10 @@ class Usefulness:
         mine = whole.setdefault(self._target, {})
         if self._program not in mine:
             mine[self._program] = {"given": self._given, "found": self._learned}
-            write_atomically(self._path, json.dumps(whole, indent=1, sort_keys=True) + "\n")
+            try:
+                write_atomically(self._path, json.dumps(whole, indent=1, sort_keys=True) + "\n")
+            except OSError as err:
+                log.warning("%s can't be written, so what rules are good for isn't remembered: %s", self._path, err)
         self._programs = mine
 
 
