@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 
 import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
 from .bert import bert_base
+from .bert_pet import bert_pet
 from .csrnet import csrnet
+from .generators import dcgan, fsrcnn, infogan
 from .gpt2 import gpt2
 from .inception import inception_v3
 from .light import LIGHT, light
@@ -27,11 +30,15 @@ __all__ = [
     "LIGHT",
     "MODELS",
     "bert_base",
+    "bert_pet",
     "bert_tensat",
     "build",
     "csrnet",
+    "dcgan",
+    "fsrcnn",
     "gpt2",
     "inception_v3",
+    "infogan",
     "light",
     "mobilenet_v2",
     "nasneta",
@@ -46,10 +53,15 @@ MODELS: dict[str, Callable[..., ModelProto]] = {
     **{name: partial(light, name) for name in LIGHT},
     "bert_base": bert_base,
     "bert_small": partial(bert_base, layers=2, hidden=128, heads=4, seq=32, ffn=512),
+    "bert_pet": bert_pet,
     "bert_tensat": bert_tensat,
     "csrnet": csrnet,
+    "dcgan": dcgan,
+    "fsrcnn": fsrcnn,
     "gpt2": gpt2,
     "inception_v3": inception_v3,
+    "inception_v3_pet": partial(inception_v3, 330),
+    "infogan": infogan,
     "mobilenet_v2": mobilenet_v2,
     "nasneta": nasneta,
     "nasrnn": nasrnn,
@@ -73,17 +85,21 @@ BENCHMARK = (
 """The models on which TASO, TENSAT, PET and their successors report, at the shapes that they report."""
 
 
-def build(name: str, *, seed: int = 0) -> ModelProto:
+def build(name: str, *, seed: int = 0, batch: int = 1) -> ModelProto:
     """Build a model of :data:`MODELS`.
 
     Raises
     ------
     ValueError
-        There is no model of that name.
+        There is no model of that name, or it is only made for a batch of one.
     """
     if name not in MODELS:
         raise ValueError(f"no model is called {name!r}; there are {', '.join(MODELS)}")
-    return MODELS[name](seed=seed)
+    if batch == 1:
+        return MODELS[name](seed=seed)
+    if "batch" not in signature(MODELS[name]).parameters:
+        raise ValueError(f"{name} is only made for a batch of 1, not {batch}")
+    return MODELS[name](seed=seed, batch=batch)
 
 
 def random_inputs(model: ModelProto, *, seed: int = 0) -> dict[str, np.ndarray]:

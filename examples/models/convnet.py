@@ -18,7 +18,7 @@ Pair = int | tuple[int, int]
 
 @dataclass(frozen=True)
 class Map:
-    """A tensor of shape [1, channels, height, width].
+    """A tensor of shape [batch, channels, height, width].
 
     Attributes
     ----------
@@ -38,15 +38,26 @@ class Map:
 
 
 class ConvNet(Graph):
-    """A graph of feature maps; the batch is 1.
+    """A graph of feature maps.
 
     ``pad`` is the same on both sides of an axis, and half the (dilated) kernel unless told: the shape then changes by
     the stride alone.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the weights.
+    batch : int
+        Number of images.
     """
 
+    def __init__(self, seed: int, batch: int = 1) -> None:
+        super().__init__(seed)
+        self.batch = batch
+
     def image(self, size: int) -> Map:
-        """Add the input ``image``, float32 [1, 3, size, size]."""
-        return Map(self.input("image", [1, 3, size, size]), 3, size, size)
+        """Add the input ``image``, float32 [batch, 3, size, size]."""
+        return Map(self.input("image", [self.batch, 3, size, size]), 3, size, size)
 
     def conv(
         self,
@@ -72,6 +83,21 @@ class ConvNet(Graph):
         out = self.op(
             "Conv", x.name, weight, name=name, dilations=[dilation] * 2, group=groups, kernel_shape=window.kernel,
             pads=window.pads, strides=window.strides,
+        )  # fmt: skip
+        return Map(out, channels, height, width)
+
+    def conv_transpose(
+        self, x: Map, channels: int, kernel: int, *, name: str, stride: int = 1, pad: int = 0, output_pad: int = 0
+    ) -> Map:
+        """Transposed convolution without bias; ``output_pad`` is added below and on the right."""
+        height, width = ((n - 1) * stride - 2 * pad + kernel + output_pad for n in (x.height, x.width))
+        # Away from the edges, each result is a sum over (kernel / stride)² pixels; one pixel gives one term.
+        taps = min(x.height * x.width, max(1.0, (kernel / stride) ** 2))
+        std = 1 / sqrt(x.channels * taps * x.square)
+        weight = self.normal(f"{name}.weight", (x.channels, channels, kernel, kernel), std)
+        out = self.op(
+            "ConvTranspose", x.name, weight, name=name, dilations=[1, 1], group=1, kernel_shape=[kernel] * 2,
+            output_padding=[output_pad] * 2, pads=[pad] * 4, strides=[stride] * 2,
         )  # fmt: skip
         return Map(out, channels, height, width)
 
@@ -125,12 +151,12 @@ class ConvNet(Graph):
         return replace(maps[0], name=out, channels=channels, square=square)
 
     def classify(self, x: Map, classes: int, *, name: str) -> None:
-        """Global average pooling and a dense layer; its result is the output ``logits``, float32 [1, classes]."""
+        """Global average pooling and a dense layer; its result is the output ``logits``, float32 [batch, classes]."""
         pooled = self.op("Flatten", self.op("GlobalAveragePool", x.name, name="avgpool"), name="flatten", axis=1)
         weight = self.normal(f"{name}.weight", (classes, x.channels), 1 / sqrt(x.channels * 0.4 * x.square))
         bias = self.normal(f"{name}.bias", (classes,), 0.1)
         logits = self.op("Gemm", pooled, weight, bias, name=name, alpha=1.0, beta=1.0, transB=1)
-        self.output("logits", logits, [1, classes])
+        self.output("logits", logits, [self.batch, classes])
 
 
 @dataclass(frozen=True)

@@ -7,31 +7,35 @@ from onnx import ModelProto
 from .convnet import ConvNet, Map, Pair
 
 
-def inception_v3(image: int = 299, *, width: float = 1.0, classes: int = 1000, seed: int = 0) -> ModelProto:
+def inception_v3(
+    image: int = 299, *, width: float = 1.0, classes: int = 1000, batch: int = 1, seed: int = 0
+) -> ModelProto:
     """The network for inference, which doesn't have the auxiliary classifier of training.
 
     Parameters
     ----------
     image : int
-        Height and width of the input, at least 75.
+        Height and width of the input, at least 75; PET (OSDI 2021) takes 330.
     width : float
         Multiplier of all channels.
     classes : int
         Length of the output.
+    batch : int
+        Number of images.
     seed : int
         Seed of the weights; equal seeds give equal models.
 
     Returns
     -------
     onnx.ModelProto
-        Opset 17. Input: ``image`` float32 [1, 3, image, image]. Output: ``logits`` float32 [1, classes].
+        Opset 17. Input: ``image`` float32 [batch, 3, image, image]. Output: ``logits`` float32 [batch, classes].
 
     Raises
     ------
     ValueError
         Nothing is left of the image.
     """
-    g = _Inception(seed, width)
+    g = _Inception(seed, batch, width)
     x = g.unit(g.image(image), 32, 3, stride=2, pad=0, name="Conv2d_1a_3x3")
     x = g.unit(x, 32, 3, pad=0, name="Conv2d_2a_3x3")
     x = g.unit(x, 64, 3, name="Conv2d_2b_3x3")
@@ -54,8 +58,8 @@ def inception_v3(image: int = 299, *, width: float = 1.0, classes: int = 1000, s
 class _Inception(ConvNet):
     """The modules of the network, by the letters that torchvision gives them."""
 
-    def __init__(self, seed: int, width: float) -> None:
-        super().__init__(seed)
+    def __init__(self, seed: int, batch: int, width: float) -> None:
+        super().__init__(seed, batch)
         self.width = width
 
     def unit(self, x: Map, channels: int, kernel: Pair, *, name: str, stride: int = 1, pad: Pair | None = None) -> Map:

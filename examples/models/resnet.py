@@ -19,6 +19,7 @@ def resnet(
     channels: int = 64,
     image: int = 224,
     classes: int = 1000,
+    batch: int = 1,
     seed: int = 0,
 ) -> ModelProto:
     """A residual network; that of 18 layers unless told otherwise.
@@ -37,13 +38,15 @@ def resnet(
         Channels of the stem.
     image, classes : int
         Height and width of the input, and length of the output.
+    batch : int
+        Number of images.
     seed : int
         Seed of the weights; equal seeds give equal models.
 
     Returns
     -------
     onnx.ModelProto
-        Opset 17. Input: ``image`` float32 [1, 3, image, image]. Output: ``logits`` float32 [1, classes].
+        Opset 17. Input: ``image`` float32 [batch, 3, image, image]. Output: ``logits`` float32 [batch, classes].
 
     Raises
     ------
@@ -52,7 +55,7 @@ def resnet(
     """
     if channels * group_width % 64:
         raise ValueError(f"channels × group_width must be a multiple of 64, but {channels} × {group_width} isn't")
-    g = ConvNet(seed)
+    g = ConvNet(seed, batch)
     x = _unit(g, g.image(image), channels, 7, stride=2, name="conv1", norm="bn1")
     x = g.max_pool(g.relu(x, name="relu"), 3, stride=2, name="maxpool")
     for stage, count in enumerate(blocks):

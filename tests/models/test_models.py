@@ -157,10 +157,10 @@ def test_bert_agrees_in_tvm(options: dict[str, int]) -> None:
 
 def test_command_writes_a_model(tmp_path, capsys) -> None:
     path = tmp_path / "bert.onnx"
-    assert main(["bert_small", "-o", str(path), "--seed", "7", "--json"]) == 0
+    assert main(["bert_small", "-o", str(path), "--seed", "7", "--batch", "2", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert facts == {"name": "bert_small", "seed": 7, "file": str(path), "bytes": path.stat().st_size}
-    assert onnx.load(str(path)) == build("bert_small", seed=7)
+    assert facts == {"name": "bert_small", "seed": 7, "batch": 2, "file": str(path), "bytes": path.stat().st_size}
+    assert onnx.load(str(path)) == build("bert_small", seed=7, batch=2)
     assert [p.name for p in tmp_path.iterdir()] == ["bert.onnx"]
 
 
