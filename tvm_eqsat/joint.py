@@ -64,29 +64,41 @@ class JointOptimizer(Optimizer):
     def run(self, mod: IRModule) -> IRModule:
         """Rewrite a module and tune its kernels; returns the very same one if nothing better was found."""
         self._stage("EqSatImport", self.read, mod)
-        self._stage("EqSatSaturate", self.saturate, mod)
-        self._stage("EqSatExtract", self.extract, mod)
         with self._progress:
+            if self._layouts is not None:
+                self._stage("EqSatLayouts", self.search_layouts, mod)
+            self._stage("EqSatSaturate", self.saturate, mod)
+            self._stage("EqSatExtract", self.extract, mod)
             self._stage("EqSatExplore", self.explore, mod)
             found = self._stage("EqSatEmit", self.emit, mod)
             found = self._stage("EqSatTune", self.tune, found)
         self.tuning.trials, self.tuning.failed = self.tuner.trials, self.tuner.failed
-        self.tuning.seconds = self.report.stages["EqSatExplore"] + self.report.stages["EqSatTune"]
+        stages = ("EqSatLayouts", "EqSatExplore", "EqSatTune")
+        self.tuning.seconds = sum(self.report.stages.get(stage, 0.0) for stage in stages)
         self.tuning.interrupted = self.stopping()
         return found
+
+    def search_layouts(self, mod: IRModule) -> None:
+        """Spend trials on the forms of operators that ``layouts="joint"`` adds."""
+        assert self._layouts is not None
+        found = self._layouts.search(
+            self.tuner, self.price, self.trials, on_batch=lambda batch: self._show(batch), stopping=self.stopping
+        )
+        self.tuning.add_forms(found.ratios)
+        self.pricer.refresh()
 
     def explore(self, mod: IRModule) -> None:
         """Spend trials on the choice."""
         self.selection.lower(self.module.mod, self.work)
-        races = [work.race for work in self.work]
-        ahead = [race.programs[i] for race, i in zip(races, self._leading(self.trials), strict=True)]
+        races, trials = [work.race for work in self.work], self.trials - self.tuner.trials
+        ahead = [race.programs[i] for race, i in zip(races, self._leading(trials), strict=True)]
         distinct = len({kernel.hash for program in ahead for kernel in program if kernel.mod is not None})
-        self.tuner.plan(self.trials, distinct)
+        self.tuner.plan(trials, distinct)
         done = explore(
             races,
             self.tuner,
             self.estimates,
-            self.trials,
+            trials,
             renew=self._renew,
             on_batch=lambda batch: self._show(batch, self._expected()),
             stopping=self.stopping,
@@ -148,10 +160,11 @@ class JointOptimizer(Optimizer):
             for work in self.work:
                 self.selection.decisions.put(work.fingerprint, work.candidates[work.chosen].nodes)
 
-    def _show(self, batch: Batch, total: float) -> None:
+    def _show(self, batch: Batch, total: float | None = None) -> None:
         best = self.tuner.store.best(batch.kernel.hash)
         latency = f"{best.seconds * 1e6:.1f} us" if best is not None else "failed"
-        self._progress.advance(batch.trials, f"{batch.kernel.name} {latency}; end to end {total * 1e3:.3f} ms")
+        whole = "" if total is None else f"; end to end {total * 1e3:.3f} ms"
+        self._progress.advance(batch.trials, f"{batch.kernel.name} {latency}{whole}")
 
     def _expected(self) -> float:
         """Seconds of the best programs, as far as is known."""

@@ -63,6 +63,13 @@ class EqSatOptions:
     reuse_blocks: bool = _option(
         True, "optimise a block that repeats in a row (a transformer layer, say) once for all its copies"
     )
+    layouts: str = _option(
+        "fixed",
+        "how freely layouts are chosen: 'none' leaves them as imported, 'conversions' only cancels conversions that "
+        "are there, 'fixed' adds channels last, 'joint' also searches for forms of operators, with layouts and tiles "
+        "of their own, when it tunes",
+        choices=("none", "conversions", "fixed", "joint"),
+    )
     partial: bool = _option(
         False,
         "also look for partially equivalent programs of expensive convolutions and matrix products, made exact (PET)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from math import exp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from .files import write_atomically
 if TYPE_CHECKING:
     from .cost.lower import Kernel
     from .cost.store import KernelStore
+    from .forms import Form, Site
 
 
 @dataclass
@@ -75,6 +77,9 @@ class TuningReport:
         The kernels of the result: ``name``, ``weight`` (calls), ``trials`` and ``best_us`` (None if never measured).
     untuned : int
         How many of them have no record.
+    forms : list of dict
+        What ``layouts="joint"`` measured: ``operator``, ``form``, ``sizes``, and the ``ratio`` of the form's latency to
+        that of the fixed layouts.
     """
 
     trials: int = 0
@@ -86,6 +91,14 @@ class TuningReport:
     seconds: float = 0.0
     kernels: list[dict[str, Any]] = field(default_factory=list)
     untuned: int = 0
+    forms: list[dict[str, Any]] = field(default_factory=list)
+
+    def add_forms(self, ratios: Mapping[Site, Mapping[Form, float]]) -> None:
+        """Take in the logarithms of what forms of operators take, relative to the fixed layouts."""
+        for site, forms in ratios.items():
+            for form, ratio in forms.items():
+                row = {"operator": str(site), "form": form.kind, "sizes": list(form.sizes), "ratio": exp(ratio)}
+                self.forms.append(row)
 
     def add_kernels(self, kernels: Iterable[Kernel], store: KernelStore) -> None:
         """Take in the kernels of the result, and what a store knows of them."""

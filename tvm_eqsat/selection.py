@@ -14,6 +14,7 @@ from .cost.lower import Kernel, kernels
 from .cost.machine import Machine
 from .cost.node_cost import NodeCost, priced
 from .cost.pricer import KernelPricer
+from .cost.roofline import Work as WorkDone
 from .cost.tuning.race import Race
 from .decisions import START, Decisions, fingerprint, program_of
 from .egraph.frozen import FrozenEGraph
@@ -108,6 +109,7 @@ class Selection:
         self.pricer = pricer
         self.decisions = decisions
         self.binding = binding
+        self.measured: list[tuple[WorkDone, float]] = []  # of kernels that are in no candidate
         self._node_costs: dict[float, NodeCost] = {}
 
     def best(self, grown: Grown) -> Program:
@@ -220,7 +222,7 @@ class Selection:
         """
         open_ = [work for work in works if not work.decided]
         known = {kernel.hash: kernel for work in open_ for kernel in work.race.kernels()}
-        measured = [
+        measured = self.measured + [
             (kernel.work, price(kernel) - self.machine.overhead)
             for kernel in known.values()
             if (found := self.pricer.price(kernel)) is not None and found.source == DatabasePricer.source

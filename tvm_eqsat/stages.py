@@ -18,6 +18,7 @@ from .graph.module import ModuleRegions, read_module
 from .graph.region import Region
 from .graph.repeats import Part, Split
 from .graph.tensor_graph import TensorGraph
+from .layouts import LayoutChoice
 from .mutation import Mutation
 from .options import EqSatOptions
 from .rewards import judge_for
@@ -66,6 +67,7 @@ class Optimizer:
         self.splits: list[Split] = []
         self.work: list[Work] = []  # for each part of each split, in order
         self._mutation: Mutation | None = None
+        self._layouts: LayoutChoice | None = None
 
     def run(self, mod: IRModule) -> IRModule:
         """Rewrite a module; returns the very same one if nothing better was found."""
@@ -89,6 +91,8 @@ class Optimizer:
         """Import every dataflow block."""
         self.module = read_module(mod)
         self.report.skipped = [f"{s.where}: {s.reason}" for s in self.module.skipped]
+        if self.options.layouts == "joint" and self.options.numerics != "strict":
+            self._layouts = LayoutChoice(self.module, self.selection)
 
     def saturate(self, mod: IRModule) -> None:
         """Grow the e-graph of each region, or of each distinct part of one in which blocks repeat."""
@@ -157,13 +161,14 @@ class Optimizer:
         )
 
     def _rules(self, graph: TensorGraph, where: str) -> RuleSet:
-        """The rules, with those for mutants of the program's operators."""
+        """The rules, with those for forms and mutants of the program's operators."""
         options = self.options
+        rules = self.rules if self._layouts is None else self.rules + self._layouts.rules()
         if not options.partial or options.numerics == "strict":
-            return self.rules
+            return rules
         if self._mutation is None:
             self._mutation = Mutation(options, self.selection)
-        return self.rules + self._mutation.rules(graph, where)
+        return rules + self._mutation.rules(graph, where)
 
     def extract(self, mod: IRModule) -> None:
         """Select the programs that are worth pricing."""

@@ -25,6 +25,7 @@ from .interrupt import interruptible
 from .joint import JointOptimizer
 from .options import EqSatOptions
 from .rules import ALL, RuleSet
+from .rules.layouts import restricted
 from .run_report import Report
 from .selection import Selection
 from .stages import Optimizer
@@ -109,6 +110,7 @@ class EqSatOptimize:
         self.options = (options or EqSatOptions()).with_(**overrides)
         self.target = _target(target)
         self.rules = RuleSet(ALL if rules is None else rules).without(*self.options.exclude_rules)
+        self.rules = restricted(self.rules, self.options.layouts)
         if self.options.numerics == "strict":
             self.rules = self.rules.exact()
         self.trials = trials

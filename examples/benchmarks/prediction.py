@@ -3,7 +3,8 @@
 ``python -m examples.benchmarks.prediction --models squeezenet --database DIR --trials-per-kernel 16``: for each model,
 some thirty different programs with the same meaning, good and bad ones. Every kernel of each is tuned into ``DIR``, a
 MetaSchedule database that may hold some already; then every program is compiled with it, all are measured in turns, and
-the times are compared with the predictions. Ctrl-C ends tuning after the current kernel; run it again to go on.
+the times are compared with the predictions. Ctrl-C ends tuning after the current kernel; run it again to go on. Models
+that are finished aren't done again if ``--json`` names the same file.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import logging
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,12 @@ from tvm.target import Target
 from examples.logs import show_logs
 from examples.models import MODELS, random_inputs
 from examples.programs import TOLERANCE, difference, imported, target_for
+from tvm_eqsat.cost.engine import IN_PROGRAM
 from tvm_eqsat.cost.lower import Kernel, kernels
 from tvm_eqsat.cost.machine import machine_for
 from tvm_eqsat.cost.pricer import KernelPricer, RooflinePricer
 from tvm_eqsat.cost.pricing import Row, price_module, pricer_for
-from tvm_eqsat.cost.store import KernelStore
+from tvm_eqsat.cost.store import KernelStore, Settings
 from tvm_eqsat.cost.threads import available_cores, use_threads
 from tvm_eqsat.cost.tuning import is_tunable, local_tuner
 from tvm_eqsat.errors import EqSatError, VerificationError
@@ -48,6 +50,8 @@ from .variants import Variant, variants
 log = logging.getLogger("tvm_eqsat.benchmarks")
 
 _PRICINGS = 3  # of each program, to time one
+_CALLS = 9  # of a kernel in a row
+_ALONE = 3  # turns of each kernel
 
 
 def tune(programs: Sequence[Variant], target: Target, database: Path, trials: int, seed: int = 0) -> bool:
@@ -77,15 +81,17 @@ def compare(
     -------
     list of dict
         For each program its ``origin``, ``predicted_ms`` and ``measured_ms``; ``sum_now_ms``, the same sum as the
-        prediction with kernels that are measured again beside the programs, which leaves out what the machine did while
+        prediction with kernels that are measured again after the programs, which leaves out what the machine did while
         they were tuned; the number of kernel ``calls``; the share of the prediction that comes from measurements; and
         the milliseconds that it took to predict, lowering included.
     """
-    store = KernelStore(database, target)
+    threads = int(target.attrs["num-cores"])
+    store = KernelStore(database, target, settings=Settings.of(IN_PROGRAM, threads))  # as it was tuned
     pricer = pricer_for(target, store)
     inputs = random_inputs(proto, seed=seed)
     rows: list[dict[str, Any]] = []
     parts: list[list[Row]] = []
+    log.info("predicting")
     for program in programs:
         price = price_module(program.mod, target, pricer)
         parts.append(list(price.rows))
@@ -103,16 +109,14 @@ def compare(
     log.info("compiling %d programs of %d kernels", len(programs), len(distinct))
     together = Together([program.mod for program in programs], target, store)
     runs = {str(number): together.program(number, inputs) for number in range(len(programs))}
-    log.info("measuring")
+    log.info("measuring them")
     expected = runs["0"]()
     for row, run in zip(rows, runs.values(), strict=True):
         row["difference"] = difference(run(), expected)
         if row["difference"] > TOLERANCE:
             raise VerificationError(f"{row['origin']} computes something else: {row['difference']:.1e} off")
     times = side_by_side(runs, rounds=rounds, seconds_per_turn=0.1)
-    calls = {str(shash): call for shash, call in together.calls(distinct).items()}
-    alone = side_by_side(calls, rounds=rounds, seconds_per_turn=0.01)
-    now = {int(name): timing.median_ms / 1e3 for name, timing in alone.items()}
+    now = _alone(together.calls(distinct))
     for row, mine, timing in zip(rows, parts, times.values(), strict=True):
         row["sum_now_ms"] = 1e3 * sum(
             part.kernel.count * now.get(part.kernel.hash, part.price.seconds) for part in mine
@@ -120,6 +124,18 @@ def compare(
         row["measured_ms"] = timing.median_ms
         row["measured_low_ms"], row["measured_high_ms"] = timing.low_ms, timing.high_ms
     return rows
+
+
+def _alone(calls: Mapping[int, Callable[[], float]]) -> dict[int, float]:
+    """Seconds of each kernel, measured in turns."""
+    turns: dict[int, list[float]] = {shash: [] for shash in calls}
+    with Progress("measuring kernels", _ALONE * len(calls), "turns") as bar:
+        for _ in range(_ALONE):
+            for shash, call in calls.items():
+                call()
+                turns[shash].append(statistics.median(call() for _ in range(_CALLS)))
+                bar.advance(1)
+    return {shash: statistics.median(times) for shash, times in turns.items()}
 
 
 def _pricing_ms(mod: tvm.IRModule, target: Target, pricer: KernelPricer) -> float:
@@ -162,14 +178,23 @@ def run(
     threads: int,
     rounds: int = 9,
     seed: int = 0,
+    json_file: Path | None = None,
 ) -> dict[str, Any] | None:
-    """Tune, predict, measure and compare; None if tuning was interrupted."""
+    """Tune, predict, measure and compare; None if tuning was interrupted.
+
+    Figures of all models so far are in ``json_file``, which may hold some from an earlier run with the same settings.
+    """
     target = target_for(threads)
     use_threads(threads)
     machine = machine_for(target)
     roofline = RooflinePricer(machine)
-    result: dict[str, Any] = {"target": str(target), "trials_per_kernel": trials, "models": {}}
+    settings = {"target": str(target), "trials_per_kernel": trials, "programs": programs}
+    settings |= {"rounds": rounds, "seed": seed}
+    finished = _finished(json_file, settings)
     for name in models:
+        if name in finished:
+            log.info("%s: as measured before, see %s", name, json_file)
+            continue
         log.info("%s: looking for %d different programs", name, programs)
         proto = MODELS[name](seed=seed)
         mod = imported(proto, name).mod
@@ -177,9 +202,26 @@ def run(
         if not tune(found, target, database, trials, seed):
             return None
         rows = compare(proto, found, target, database, rounds, seed)
-        result["models"][name] = {**figures(rows), "rows": rows}
-    result["all"] = figures([row for model in result["models"].values() for row in model["rows"]])
-    return result
+        finished[name] = {**figures(rows), "rows": rows}
+        if json_file:
+            write_atomically(json_file, json.dumps(_result(settings, finished), indent=1))
+    return _result(settings, finished)
+
+
+def _result(settings: dict[str, Any], models: dict[str, Any]) -> dict[str, Any]:
+    """What is written and shown."""
+    return {**settings, "models": models, "all": figures([row for model in models.values() for row in model["rows"]])}
+
+
+def _finished(json_file: Path | None, settings: dict[str, Any]) -> dict[str, Any]:
+    """The models that a file has figures of, if they were measured with these settings."""
+    if json_file is None or not json_file.is_file():
+        return {}
+    try:
+        known = json.loads(json_file.read_text(encoding="utf-8"))
+        return dict(known["models"]) if all(known[name] == value for name, value in settings.items()) else {}
+    except (ValueError, KeyError, TypeError):
+        return {}  # something else, which is overwritten
 
 
 def _show(result: dict[str, Any]) -> None:
@@ -214,7 +256,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=available_cores(), help="default: all cores")
     parser.add_argument("--rounds", type=int, default=9, help="turns of each program when measuring; default: 9")
     parser.add_argument("--seed", type=int, default=0, help="of weights, programs and tuning; default: 0")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there; what it holds is kept")
     args = parser.parse_args(argv)
     models = args.models.split(",")
     if unknown := set(models) - MODELS.keys():
@@ -231,6 +273,7 @@ def main(argv: list[str] | None = None) -> int:
             threads=args.threads,
             rounds=args.rounds,
             seed=args.seed,
+            json_file=args.json,
         )
     except EqSatError as error:
         print("error:", error, file=sys.stderr)
@@ -240,8 +283,6 @@ def main(argv: list[str] | None = None) -> int:
     if result is None:
         return INTERRUPTED
     _show(result)
-    if args.json:
-        write_atomically(args.json, json.dumps(result, indent=1))
     return 0
 
 

@@ -1,8 +1,12 @@
 """How well latencies of kernels are predicted for a model that was never measured.
 
 ``python -m examples.benchmarks.predictor DIR --collect --models squeezenet resnet18 …`` measures kernels of models, and
-of the same models after ``EqSatOptimize``, into a MetaSchedule database in ``DIR``, which may hold some already.
+of the same models after ``EqSatOptimize``, into a MetaSchedule database in ``DIR``, which may hold some already; a
+kernel of each model in turn, so that what the machine does meanwhile disturbs all models alike.
 Without ``--collect``, and after it, a predictor is trained on all models but one and asked for that one's kernels.
+
+Any database that was tuned into can be evaluated, too: ``NAME=DIR`` stands for the records of one model, and may be
+given several times. Such records are the noisier for having been measured at different times.
 """
 
 from __future__ import annotations
@@ -10,7 +14,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +32,10 @@ from examples.logs import show_logs
 from examples.models import BENCHMARK, MODELS
 from examples.programs import imported
 from tvm_eqsat.cost.database import index_of
-from tvm_eqsat.cost.engine import DEFAULT_CONFIG
+from tvm_eqsat.cost.engine import IN_PROGRAM
 from tvm_eqsat.cost.lower import Kernel, kernels
 from tvm_eqsat.cost.machine import machine_for
-from tvm_eqsat.cost.predict import Predictor, Records
+from tvm_eqsat.cost.predict import Predictor, Records, Sample
 from tvm_eqsat.cost.roofline import seconds
 from tvm_eqsat.cost.store import KernelStore, Settings
 from tvm_eqsat.cost.threads import use_threads
@@ -43,12 +50,18 @@ from tvm_eqsat.transform import host_target
 MODELS_FILE = "models.json"
 #: Seconds. Kernels that the roofline expects to take longer aren't measured: random schedules take ten times as long.
 _LONGEST = 0.02
+_BATCH = 4
+#: A kernel's latency is known once its two best schedules are so near to each other, relatively.
+_SETTLED = 0.1
 
 
-def collect(folder: Path, models: Sequence[str], target: Target, trials: int, seed: int = 0) -> bool:
-    """Measure kernels that ``folder`` doesn't hold yet; returns whether it got to the end.
+def collect(
+    folder: Path, models: Sequence[str], target: Target, trials: int, minutes: float = inf, seed: int = 0
+) -> bool:
+    """Measure kernels that ``folder`` doesn't hold yet; returns whether it got to the end, of them or of its time.
 
-    Ctrl-C ends it after the kernel that is being measured.
+    Schedules come from both design spaces, as the pass tunes. A kernel is tried four times, and again as long as its
+    two best schedules differ much. Ctrl-C ends it after the kernel that is being measured.
 
     Parameters
     ----------
@@ -59,12 +72,15 @@ def collect(folder: Path, models: Sequence[str], target: Target, trials: int, se
     target : tvm.target.Target
         A CPU target that this machine can run.
     trials : int
-        Random schedules of each kernel.
+        The most schedules of each kernel.
+    minutes : float
+        After which no other kernel is begun. What it takes to find the kernels counts, too.
     seed : int
         Of weights and schedules.
     """
+    end = time.monotonic() + 60 * minutes
     threads = use_threads(int(target.attrs["num-cores"]))
-    store = KernelStore(folder, target, settings=Settings.of(DEFAULT_CONFIG, threads))
+    store = KernelStore(folder, target, settings=Settings.of(IN_PROGRAM, threads))
     index = _index(folder)
     found: dict[int, Kernel] = {}
     turn: dict[int, int] = {}
@@ -80,16 +96,28 @@ def collect(folder: Path, models: Sequence[str], target: Target, trials: int, se
     wanted = [
         kernel for kernel in inturn if is_tunable(kernel) and seconds(machine_for(target), kernel.work) <= _LONGEST
     ]
-    bar = Progress("measuring", trials * len(wanted), "trials")
+    bar = Progress("measuring", len(wanted), "kernels")
+    # Nothing is planned, so nothing is evolved: that would take longer than measuring.
     with interruptible() as stopping, bar, KernelTuner(store, seed=seed, timeout=20) as tuner:
         for kernel in wanted:
             if stopping():
                 return False
-            # Random schedules, since nothing was planned: evolution would take longer than measuring them. All at once,
-            # so that a kernel with records is one that is finished.
-            batch = tuner.measure(kernel, trials)
-            bar.advance(batch.trials, f"{kernel.name} {batch.best * 1e6:.1f} us")
+            if time.monotonic() > end:
+                break
+            _measure(kernel, tuner, trials)
+            best = store.best(kernel.hash)
+            bar.advance(1, f"{kernel.name} {'failed' if best is None else f'{best.seconds * 1e6:.1f} us'}")
     return True
+
+
+def _measure(kernel: Kernel, tuner: KernelTuner, trials: int) -> None:
+    """Try schedules of a kernel until its best latency can be relied on."""
+    index = tuner.store.index_for(tuner.target)
+    while trials > 0 and not tuner.exhausted(kernel):
+        trials -= tuner.measure(kernel, min(_BATCH, trials)).trials
+        times = [entry.seconds for entry in index.entries(*index.positions(kernel.hash))]
+        if len(times) > 1 and times[1] < (1 + _SETTLED) * times[0]:
+            break
 
 
 def _kernels_of(name: str, target: Target, seed: int) -> dict[int, Kernel]:
@@ -107,15 +135,65 @@ def _index(folder: Path) -> dict[str, Any]:
         raise FormatError(f"{path} is damaged: {err}; remove it and run with --collect to make it anew") from err
 
 
-def evaluate(folder: Path, target: Target, seed: int = 0) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Dataset:
+    """Measured kernels of some models.
+
+    Attributes
+    ----------
+    samples : dict
+        Every kernel with all of its trials, by structural hash.
+    models : dict
+        For each model the hashes of its kernels.
+    """
+
+    samples: dict[int, Sample]
+    models: dict[str, set[int]]
+
+    @classmethod
+    def load(cls, sources: Sequence[str], target: Target) -> Dataset:
+        """Read what :func:`collect` made, and other databases.
+
+        Parameters
+        ----------
+        sources : sequence of str
+            Each a directory that :func:`collect` filled, or ``NAME=DIR``: all records of ``DIR`` belong to that model.
+        target : tvm.target.Target
+            The target of the measurements.
+
+        Raises
+        ------
+        OptionError
+            There is no kernel of a model that was measured for this target.
+        """
+        samples: dict[int, Sample] = {}
+        models: dict[str, set[int]] = {}
+        for source in sources:
+            name, _, folder = source.rpartition("=")
+            found = {s.kernel.hash: s for s in Records(index_of(folder, target)).samples()}
+            listed = {name: found.keys()} if name else {m: map(int, ks) for m, ks in _index(Path(folder)).items()}
+            for model, hashes in listed.items():
+                models.setdefault(model, set()).update(found.keys() & set(hashes))
+            for key, sample in found.items():
+                before = samples[key].trials if key in samples else ()
+                samples[key] = Sample(sample.kernel, before + sample.trials)
+        models = {model: mine for model, mine in models.items() if mine}
+        if not models:
+            raise OptionError(
+                f"{', '.join(sources)}: no measured kernel of a model for {target}; --collect measures some"
+            )
+        return cls(samples, models)
+
+
+def evaluate(data: Dataset, target: Target, seed: int = 0) -> dict[str, Any]:
     """Predict each model's kernels from those of the others.
 
     Parameters
     ----------
-    folder : pathlib.Path
-        What :func:`collect` made.
+    data : Dataset
+        The measurements.
     target : tvm.target.Target
-        The target of the measurements.
+        Their target.
     seed : int
         Of the training.
 
@@ -125,36 +203,25 @@ def evaluate(folder: Path, target: Target, seed: int = 0) -> dict[str, Any]:
         For each model and for ``"all"`` of them together: the number of kernels, and for the predictor and for the
         roofline alone the rank correlation and the median absolute relative error. Kernels that two models share are
         left out of the training for either.
-
-    Raises
-    ------
-    OptionError
-        There is no dataset of this target in ``folder``.
     """
-    samples = {s.kernel.hash: s for s in Records(index_of(folder, target)).samples()}
     machine = machine_for(target)
     predictor = Predictor(machine)
     rows: dict[str, Any] = {}
     everything: list[tuple[float, float, float, float]] = []
-    for model, listed in _index(folder).items():
-        mine = {int(h) for h in listed} & samples.keys()
-        if not mine:
-            continue
-        predictor.fit_samples([s for h, s in samples.items() if h not in mine], seed=seed)
+    for model, mine in data.models.items():
+        predictor.fit_samples([s for h, s in data.samples.items() if h not in mine], seed=seed)
         found = []
-        for sample in (samples[h] for h in sorted(mine)):
+        for sample in (data.samples[h] for h in sorted(mine)):
             predictor.trials = len(sample.trials)
             predicted = predictor.price(sample.kernel).seconds - machine.overhead
             roofline = seconds(machine, sample.kernel.work)
             found.append((sample.best(), predicted, roofline, predictor.uncertainty(sample.kernel)))
         rows[model] = _figures(found)
         everything += found
-    if not rows:
-        raise OptionError(f"{folder} has no measured kernel of a model for {target}; --collect measures some")
-    predictor.fit_samples(list(samples.values()), seed=seed)
+    predictor.fit_samples(list(data.samples.values()), seed=seed)
     return {
-        "kernels": len(samples),
-        "trials": sum(len(s.trials) for s in samples.values()),
+        "kernels": len(data.samples),
+        "trials": sum(len(s.trials) for s in data.samples.values()),
         "models": rows,
         "all": _figures(everything),
         "importance": predictor.importance,
@@ -194,12 +261,17 @@ def _show(result: dict[str, Any]) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m examples.benchmarks.predictor", description=__doc__)
-    parser.add_argument("folder", type=Path, metavar="DIR", help="the dataset: a MetaSchedule database and models.json")
-    parser.add_argument("--collect", action="store_true", help="measure kernels first")
+    parser.add_argument(
+        "data", nargs="+", metavar="DIR", help="a MetaSchedule database with its models.json; or NAME=DIR, one model's"
+    )
+    parser.add_argument("--collect", action="store_true", help="measure kernels first, into the one DIR")
     parser.add_argument(
         "--models", nargs="+", choices=sorted(MODELS), default=BENCHMARK, help="default: all benchmarks"
     )
-    parser.add_argument("--trials-per-kernel", type=int, default=16, metavar="N", help="random schedules; default: 16")
+    parser.add_argument(
+        "--trials-per-kernel", type=int, default=16, metavar="N", help="schedules of each at most; default: 16"
+    )
+    parser.add_argument("--minutes", type=float, default=8, help="of measuring, for all models together; default: 8")
     parser.add_argument(
         "--threads", type=int, default=1, help="that kernels run on; default: 1, which is disturbed least"
     )
@@ -208,9 +280,12 @@ def main(argv: list[str] | None = None) -> int:
     target = Target({**json.loads(str(host_target())), "num-cores": args.threads})
     show_logs()
     try:
-        if args.collect and not collect(args.folder, args.models, target, args.trials_per_kernel):
-            return INTERRUPTED
-        result = evaluate(args.folder, target)
+        if args.collect:
+            if len(args.data) > 1 or "=" in args.data[0]:
+                parser.error("--collect measures into one DIR")
+            if not collect(Path(args.data[0]), args.models, target, args.trials_per_kernel, args.minutes):
+                return INTERRUPTED
+        result = evaluate(Dataset.load(args.data, target), target)
     except EqSatError as error:
         print("error:", error, file=sys.stderr)
         return 2

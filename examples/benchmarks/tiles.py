@@ -31,9 +31,10 @@ from tvm_eqsat.cost.engine import engine
 from tvm_eqsat.cost.intrinsics import load_intrinsics
 from tvm_eqsat.cost.lower import Kernel, kernels
 from tvm_eqsat.cost.roofline import Kind
-from tvm_eqsat.cost.store import KernelStore
+from tvm_eqsat.cost.store import KernelStore, this_host
 from tvm_eqsat.cost.threads import available_cores, use_threads
 from tvm_eqsat.cost.tuning.search import KernelSearch
+from tvm_eqsat.files import write_atomically
 
 MODELS = ("resnet50", "mobilenet_v2", "squeezenet", "bert_base")
 _BATCH = 8
@@ -98,7 +99,13 @@ def chosen(models: Sequence[str], each: int, target: Target, as_imported: bool) 
 
 
 def run(
-    found: dict[str, Kernel], trials: Sequence[int], target: Target, *, seed: int = 0, checks: int = _CHECKS
+    found: dict[str, Kernel],
+    trials: Sequence[int],
+    target: Target,
+    *,
+    seed: int = 0,
+    checks: int = _CHECKS,
+    work: Path | None = None,
 ) -> dict[str, Any]:
     """Tune each kernel in both ways, and compare.
 
@@ -114,6 +121,8 @@ def run(
         Of both searches.
     checks : int
         How often each best schedule is timed again.
+    work : pathlib.Path, optional
+        Where finished kernels are written down; those that were finished before, in the same way, are taken over.
 
     Returns
     -------
@@ -127,13 +136,27 @@ def run(
     try:
         with target:
             for name, kernel in found.items():
-                rows[name] = _compare(kernel, sorted(trials), target, tools, seed, checks)
+                settings = {"trials": sorted(trials), "target": str(target), "seed": seed, "host": this_host()}
+                finished = None if work is None else work / f"{kernel.name}-{kernel.hash & 0xFFFFFFFF:08x}.json"
+                known = _finished(finished, settings)
+                rows[name] = known or _compare(kernel, sorted(trials), target, tools, seed, checks)
+                if finished is not None and known is None:
+                    finished.parent.mkdir(parents=True, exist_ok=True)
+                    write_atomically(finished, json.dumps({"settings": settings, "row": rows[name]}))
                 print(f"{name}: {_line(rows[name])}", file=sys.stderr, flush=True)
     finally:
         tools[0].close()
     ratios = {n: [row["ratio"][n] for row in rows.values()] for n in sorted(trials)}
     means = {n: exp(fmean(map(log, values))) for n, values in ratios.items() if values}
     return {"kernels": rows, "geometric_mean": means, "worst": {n: min(v) for n, v in ratios.items() if v}}
+
+
+def _finished(path: Path | None, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """The row of a kernel that was finished before with these settings."""
+    known = json.loads(path.read_text(encoding="utf-8")) if path is not None and path.is_file() else {}
+    if known.get("settings") != settings:
+        return None
+    return {part: {int(n): value for n, value in found.items()} for part, found in known["row"].items()}
 
 
 def _compare(
@@ -198,6 +221,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--as-imported", action="store_true", help="without EqSatOptimize: convolutions stay in NCHW")
     parser.add_argument("--threads", type=int, default=available_cores(), help="default: all cores")
     parser.add_argument("--seed", type=int, default=0, help="of both searches; default: 0")
+    parser.add_argument("--work-dir", type=Path, metavar="DIR", help="where finished kernels are kept, and found again")
     parser.add_argument("--json", metavar="FILE", help="write the figures to a file")
     args = parser.parse_args(argv)
     target = target_for(args.threads)
@@ -205,10 +229,15 @@ def main(argv: list[str] | None = None) -> int:
     words = [word for word in args.kernels.split(",") if word]
     if words:
         found = {name: kernel for name, kernel in found.items() if any(word in name for word in words)}
-    result = run(found, [int(n) for n in args.trials.split(",")], target, seed=args.seed)
+    limits = [int(n) for n in args.trials.split(",")]
+    try:
+        result = run(found, limits, target, seed=args.seed, work=args.work_dir)
+    except KeyboardInterrupt:
+        print("interrupted; with --work-dir, the same command goes on after the last finished kernel", file=sys.stderr)
+        return 130
     report(result)
     if args.json:
-        Path(args.json).write_text(json.dumps(result, indent=1), encoding="utf-8")
+        write_atomically(Path(args.json), json.dumps(result, indent=1) + "\n")
     return 0
 
 

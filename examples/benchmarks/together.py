@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -58,16 +59,17 @@ class Together:
 
         return call
 
-    def calls(self, hashes: Iterable[int]) -> dict[int, Callable[[], object]]:
-        """What calls each kernel once, on data of its own; without those that the module doesn't have.
+    def calls(self, hashes: Iterable[int]) -> dict[int, Callable[[], float]]:
+        """What calls each kernel once and tells the seconds; without those that the module doesn't have.
 
-        The call goes through Python instead of Relax's virtual machine, which takes about as long.
+        Operands but the first are flushed from the caches before, as when kernels are tuned. The call goes through
+        Python instead of Relax's virtual machine, which takes about as long.
         """
         found = {}
         for shash in hashes:
             kernel = self.kernels.get(shash)
             if kernel is not None and self._library.implements_function(kernel.name, query_imports=True):
-                found[shash] = _call(self._library.get_function(kernel.name, query_imports=True), kernel)
+                found[shash] = _timed_call(self._library.get_function(kernel.name, query_imports=True), kernel)
         return found
 
 
@@ -99,14 +101,22 @@ class _Renamer(PyExprMutator):
         return self.names.get(var, var)
 
 
-def _call(function: Any, kernel: Kernel) -> Callable[[], object]:
+def _timed_call(function: Any, kernel: Kernel) -> Callable[[], float]:
     assert kernel.mod is not None
     types = [parameter.ty for parameter in kernel.mod["main"].params]
     rng = np.random.default_rng(0)
     # 0 and 1 are legal indices and truth values, too
     arrays = [rng.integers(0, 2, [int(dim) for dim in ty.shape]).astype(str(ty.dtype)) for ty in types]
     tensors = [tvm.runtime.tensor(array) for array in arrays]
-    return lambda: function(*tensors)
+    flush = tvm.get_global_func("cache_flush_cpu_non_first_arg")
+
+    def call() -> float:
+        flush(*tensors)
+        started = time.perf_counter()
+        function(*tensors)
+        return time.perf_counter() - started
+
+    return call
 
 
 @pass_instrument

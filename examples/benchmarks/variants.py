@@ -102,7 +102,7 @@ def _graphs(graph: TensorGraph, cost: NodeCost, options: EqSatOptions, seed: int
     frozen = grown.egraph.freeze(grown.roots)
     for share in _MOVEMENT_SHARES:
         costs = priced(grown.egraph, frozen, NodeCost(cost.machine, fold_limit=options.fold_limit, movement=share))
-        yield f"movement at {share:.0%}", unload(frozen, extract(costs, seed=seed).choice)
+        yield f"movement at {share:.0%}", unload(frozen, extract(costs, "local", seed=seed).choice)
     costs = priced(grown.egraph, frozen, cost)
     for number, extraction in enumerate(extract_candidates(costs, _CANDIDATES, seed)):
         yield f"candidate {number}", unload(frozen, extraction.choice)

@@ -13,7 +13,7 @@ from typing import Any
 from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target
 
-from tvm_eqsat.cost.engine import DEFAULT_CONFIG
+from tvm_eqsat.cost.engine import DEFAULT_CONFIG, IN_PROGRAM
 from tvm_eqsat.cost.lower import Kernel, kernel_of
 from tvm_eqsat.cost.store import KernelStore, Settings, copy_records
 from tvm_eqsat.cost.threads import available_cores, use_threads
@@ -32,7 +32,7 @@ from .legacy import refuse_legacy_flags
 from .measure import builder_and_runner
 from .model import TVMCModel
 from .records import checked_directory, is_database
-from .target import add_target_arguments, as_target, is_generic, num_cores, target_from_cli, target_options
+from .target import add_target_arguments, as_target, is_generic, num_cores, runs_here, target_from_cli, target_options
 from .tasks import filter_tasks, format_tasks
 from .tracker import rpc_config
 
@@ -175,7 +175,8 @@ def tune_model(
         use_threads(threads)  # warns if there are fewer cores
         threads = min(threads, available_cores())
     directory = Path(tuning_records)
-    config = _config(repeat, number, min_repeat_ms)
+    ours = rpc is None and runs_here(tvm_target)  # the engine measures, not MetaSchedule's workers
+    config = _config(IN_PROGRAM if ours else DEFAULT_CONFIG, repeat, number, min_repeat_ms)
     weight_prepack = weight_prepack or (eqsat is not None and eqsat.prepack)
     if weight_prepack:
         pipeline.check_prepack(tvmc_model.mod, tvm_target)
@@ -233,10 +234,12 @@ def tune_model(
     }
 
 
-def _config(repeat: int | None, number: int | None, min_repeat_ms: int | None) -> ms.runner.EvaluatorConfig:
-    """How kernels are measured: as this package's engine does, but for what was asked for."""
+def _config(
+    usual: ms.runner.EvaluatorConfig, repeat: int | None, number: int | None, min_repeat_ms: int | None
+) -> ms.runner.EvaluatorConfig:
+    """How kernels are measured: as usual, but for what was asked for."""
     asked = {"repeat": repeat, "number": number, "min_repeat_ms": min_repeat_ms}
-    return DEFAULT_CONFIG._replace(**{name: value for name, value in asked.items() if value is not None})
+    return usual._replace(**{name: value for name, value in asked.items() if value is not None})
 
 
 def _tune(tuner: KernelTuner, kernels: Sequence[Kernel], trials: int) -> TuningReport:

@@ -22,7 +22,8 @@ from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 from tvm.s_tir.meta_schedule.runner import EvaluatorConfig, RunnerInput
 
-from tvm_eqsat.cost.engine import engine, host
+from tvm_eqsat.cost.engine import DEFAULT_CONFIG, engine, host
+from tvm_eqsat.cost.engine.pool import Outcome
 from tvm_eqsat.errors import MeasurementError
 
 from .engine.candidates import TARGET, build, kernel, measure, run
@@ -229,6 +230,34 @@ def test_windows_are_as_many_and_as_long_as_asked(shared: Engine) -> None:
         assert runner.measurements[-1].median > 0
 
 
+def test_of_several_candidates_the_fastest_is_timed_twice(shared: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of them was lucky, so the second leads after that, and is timed again, too."""
+    seconds = [[1.0, 3.0], [2.0, 2.1], [5.0]]
+    built = build(shared[0], GOOD, GOOD, GOOD)
+    number = {str(result.artifact_path): i for i, result in enumerate(built)}
+
+    def next_time(_worker: Any, request: Any, *_: Any) -> Outcome:
+        return Outcome(windows=(seconds[number[request.artifact]].pop(0),))
+
+    monkeypatch.setattr("tvm_eqsat.cost.engine.pool._time", next_time)
+    results = run(shared[1], built, GOOD, GOOD, GOOD)
+    assert [float(result.run_secs[0]) for result in results] == [3.0, 2.1, 5.0]
+    assert seconds == [[], [], []]
+
+
+def test_operands_that_are_flushed_come_from_memory(shared: Engine) -> None:
+    builder, runner = shared
+    module = kernel("good", 1 << 16)  # 512 KiB altogether
+    best = [math.inf, math.inf]
+    for _ in range(3):
+        for i, flush in enumerate((False, True)):
+            other = type(runner)(builder.pool, 30.0, 30.0, EvaluatorConfig(1, 5, 2, flush))
+            measure((builder, other), module)
+            assert len(other.measurements[-1].windows) == 5
+            best[i] = min(best[i], *other.measurements[-1].windows)
+    assert best[1] > 1.2 * best[0]
+
+
 def test_no_thread_spins_beside_what_is_timed_next() -> None:
     x = te.placeholder((1 << 16,), name="x")
     y = te.compute((1 << 16,), lambda i: x[i] + 1.0, name="y")
@@ -272,7 +301,7 @@ def test_latencies_agree_with_the_stock_runner() -> None:
     ours = engine(1, workers=1)
     stock = (
         ms.builder.LocalBuilder(max_workers=1, f_build=_build_quickly),
-        ms.runner.LocalRunner(evaluator_config=EvaluatorConfig(1, 1, 20, False)),
+        ms.runner.LocalRunner(evaluator_config=DEFAULT_CONFIG),
     )
     best = [math.inf, math.inf]
     inputs = [

@@ -64,7 +64,20 @@ def test_names_are_distinct_and_all_are_used():
     ]
     always_zero = {name for name in FEATURES if not any(row[name] for row in seen)}
     other_kinds = {name for name in FEATURES if name.startswith("kind_")}
-    assert always_zero - other_kinds <= {"parts", "divisions", "lanes_strided"}  # slices, reshapes, transposes
+    # slices, reshapes, transposes, columns that fill no vector
+    assert always_zero - other_kinds <= {"parts", "divisions", "lanes_strided", "tile_lanes"}
+
+
+def test_tiles_tell_how_well_columns_fill_vectors():
+    def grouped(outputs):
+        shapes = (1, 14, 14, 32), (1, 1, 8, outputs)
+        return read(lambda e, x, w: conv(e, x, w, padding=0, layout="NHWC", groups=4), *shapes)
+
+    # vectors of 8 lanes: a group's 8, 6 or 34 outputs fill 8, 6 or 2 of them
+    found = [grouped(4 * outputs) for outputs in (8, 6, 34)]
+    assert [row["tile_lanes"] for row in found] == pytest.approx([0, np.log2(6 / 8), -2])
+    assert found[0]["tile_speed"] > found[1]["tile_speed"] > found[2]["tile_speed"]
+    assert not read(lambda e, x: e(op.nn.relu(x)), (8, 64))["tiled"]
 
 
 def test_equal_kernels_have_equal_features_that_nobody_can_change():

@@ -11,7 +11,7 @@ from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target
 
 from tests.cost.builders import TARGET, constant, conv, module
-from tvm_eqsat.cost import legalize
+from tvm_eqsat.cost import legalize, lower
 from tvm_eqsat.cost.lower import kernels
 from tvm_eqsat.cost.roofline import Kind
 
@@ -72,6 +72,13 @@ def test_the_kernels_are_those_of_tvms_pipeline(name):
     legalize._memory.clear()
     assert found(mod) == expected
     assert found(mod) == expected  # from memory
+
+
+@pytest.mark.parametrize("name", ["convolutions", "attention", "split"])
+def test_what_was_fused_once_is_only_recognised(name, monkeypatch):
+    expected = found(MODULES[name]())
+    monkeypatch.setattr(lower, "alone", None)
+    assert found(MODULES[name]()) == expected
 
 
 def test_equal_kernels_are_counted_once():

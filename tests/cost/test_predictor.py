@@ -22,6 +22,7 @@ from tvm_eqsat.cost.predict import Predictor, Records, Sample
 from tvm_eqsat.cost.predict.predictor import MINIMUM
 from tvm_eqsat.cost.pricer import ROOFLINE_UNCERTAINTY, RooflinePricer
 from tvm_eqsat.cost.roofline import seconds as roofline
+from tvm_eqsat.cost.tile_fit import TILE_FEATURES
 from tvm_eqsat.errors import FormatError, OptionError
 
 
@@ -73,7 +74,8 @@ def test_what_decides_is_told(trained):
     shares = trained.importance
     assert sum(shares.values()) == pytest.approx(1)
     assert list(shares.values()) == sorted(shares.values(), reverse=True)
-    assert sum(shares[n] for n in ("width", "inner_power", "inner_fit", "inner", "roofline", "depth", "reduced")) > 0.4
+    sizes = ("width", "inner_power", "inner_fit", "inner", "roofline", "depth", "reduced", *TILE_FEATURES)
+    assert sum(shares[n] for n in sizes) > 0.4
 
 
 def test_uncertainty_grows_away_from_the_data(trained):

@@ -140,7 +140,7 @@ def test_a_pricer_follows_the_store(tmp_path):
 @pytest.mark.parametrize(
     "change", [{"host": "another"}, {"tvm": "0.26.0"}, {"settings": Settings(2, cache_flush=True)}]
 )
-def test_what_was_measured_otherwise_does_not_price(tmp_path, monkeypatch, change):
+def test_what_was_measured_otherwise_does_not_price(tmp_path, monkeypatch, caplog, change):
     if "tvm" in change:
         monkeypatch.setattr("tvm_eqsat.cost.store.store.this_version", lambda: change["tvm"])
     options = {"settings": SETTINGS} | {k: v for k, v in change.items() if k != "tvm"}
@@ -152,8 +152,10 @@ def test_what_was_measured_otherwise_does_not_price(tmp_path, monkeypatch, chang
     assert times(store.get_top_k(workload, 3)) == [[1e-3]]  # better than no schedule at all
     add(store, record([5e-3]))
     assert seconds(store) == 5e-3 and times(store.get_top_k(workload, 3)) == [[5e-3], [1e-3]]
+    assert "don't compare" not in caplog.text
     anyhow = KernelStore(tmp_path, TARGET)
     assert seconds(anyhow) == (1e-3 if "settings" in change else 5e-3)
+    assert ("don't compare" in caplog.text) == ("settings" in change)
 
 
 def test_records_of_another_target_are_not_served(tmp_path):

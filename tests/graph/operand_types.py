@@ -160,6 +160,12 @@ def _blocked_depthwise_conv(rng: Rng) -> list[TensorType]:
     return [data, TensorType((*blocks, *weight.shape[2:4], last), data.dtype)]
 
 
+def _panels(rng: Rng) -> list[TensorType]:
+    rows, k, panels, columns = (int(d) for d in rng.integers(1, 6, 4))
+    dtype = _pick(rng, ("float32", "float32", "float16", "int32"))
+    return [TensorType((rows, k), dtype), TensorType((panels, k, columns), dtype)]
+
+
 _FLOATS = ("float32", "float32", "float64")
 _NUMBERS = ("float32", "int32", "int64", "float64")
 _ANY = ("float32", "int32", "bool", "int8")
@@ -211,6 +217,8 @@ _GENERATORS: dict[str, Callable[[Rng], list[TensorType]]] = {
     "layout_transform": _one(_ANY, 1),
     "conv2d_nchwc": _blocked_conv,
     "depthwise_conv2d": _blocked_depthwise_conv,
+    "matmul_panels": _panels,
+    "shifted_sum": lambda rng: [TensorType((*_shape(rng, 3, 3, 7), *_shape(rng, 3, 3, 3)), _pick(rng, _NUMBERS))],
     "winograd_weight": _winograd_weight,
     "winograd_input": lambda rng: [TensorType((*_shape(rng, 3, 3, 9), _pick(rng, (3, 16, 20))), _pick(rng, _FLOATS))],
     "winograd_output": _winograd_output,

@@ -22,6 +22,7 @@ from .loops import Block, blocks_of, factor_of, is_part, mentions, step_of, vari
 from .lower import Kernel
 from .machine import Machine
 from .roofline import Kind, in_rows, seconds
+from .tile_fit import TILE_FEATURES, tile_fit
 
 _KINDS = tuple(f"kind_{kind.value.replace(' ', '_')}" for kind in Kind)
 _OPERANDS = 2  # operands of the heaviest part that are looked at, the largest first
@@ -43,6 +44,7 @@ FEATURES: tuple[str, ...] = (
     *("outer", "sum_inner", "sum_window", "loads", "stride", "dilation"),
     *("parameter_bytes", "scratch_bytes", "output_bytes", "over_l1", "over_l2", "over_last"),
     *(f"operand{i}_{what}" for i in range(_OPERANDS) for what in _PER_OPERAND),
+    *TILE_FEATURES,
 )
 
 
@@ -89,6 +91,7 @@ def _remembered(key: _Key) -> np.ndarray:
     if blocks:  # a sort or a scan has none
         anchor = max(blocks, key=lambda b: (b.contraction, bool(b.reduced), b.points))
         found |= _surroundings(blocks, anchor) | _walks(blocks) | _lanes(blocks) | _loops(anchor) | _access(anchor)
+        found |= tile_fit(func)
     vector = np.array([found.get(name, 0.0) for name in FEATURES], np.float32)
     vector.flags.writeable = False
     return vector

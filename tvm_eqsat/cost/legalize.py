@@ -8,20 +8,23 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import lru_cache
+from itertools import count
 from typing import Any
 
 import tvm
 import tvm_ffi
-from tvm import relax
+from tvm import relax, tirx
 from tvm.target import Target
 
 Legalize = Callable[[relax.BlockBuilder, relax.Call], relax.Expr]
 
 _LIMIT = 8192
-_memory: OrderedDict[tvm_ffi.StructuralKey, tuple[Any, str, list[int], Any]] = OrderedDict()
+_memory: OrderedDict[tvm_ffi.StructuralKey, tuple[int, Any, str, list[int], Any]] = OrderedDict()
+_numbers = count()
 
 
-def legalize_pass(mod: tvm.IRModule, target: Target) -> tvm.transform.Pass:
+def legalize_pass(mod: tvm.IRModule, target: Target) -> tuple[tvm.transform.Pass, dict[str, int]]:
     """A LegalizeOps pass for ``mod`` that remembers the loops of operators it has seen.
 
     Parameters
@@ -35,6 +38,9 @@ def legalize_pass(mod: tvm.IRModule, target: Target) -> tvm.transform.Pass:
     -------
     tvm.transform.Pass
         The pass.
+    dict of str to int
+        Once it was applied: for each function of loops that the module had, or that the pass added and remembers, a
+        number that it has in all modules.
     """
     names = {
         str(value.op.name)
@@ -46,9 +52,22 @@ def legalize_pass(mod: tvm.IRModule, target: Target) -> tvm.transform.Pass:
     }
     known = {name: _default(name) for name in sorted(names)}
     text, added = str(target), dict[Any, Any]()
-    return relax.transform.LegalizeOps(
-        {name: _remembering(name, text, legalize, added) for name, legalize in known.items() if legalize is not None}
-    )
+    numbers = {
+        str(gv.name_hint): _number(tvm_ffi.StructuralKey(func))
+        for gv, func in mod.functions.items()
+        if isinstance(func, tirx.PrimFunc)
+    }
+    lowerings = {
+        name: _remembering(name, text, legalize, added, numbers)
+        for name, legalize in known.items()
+        if legalize is not None
+    }
+    return relax.transform.LegalizeOps(lowerings), numbers
+
+
+@lru_cache(maxsize=1024)
+def _number(key: tvm_ffi.StructuralKey) -> int:
+    return next(_numbers)
 
 
 def _default(name: str) -> Legalize | None:
@@ -57,7 +76,9 @@ def _default(name: str) -> Legalize | None:
     return found
 
 
-def _remembering(name: str, target: str, legalize: Legalize, added: dict[Any, Any]) -> Legalize:
+def _remembering(
+    name: str, target: str, legalize: Legalize, added: dict[Any, Any], numbers: dict[str, int]
+) -> Legalize:
     """``legalize`` with a memory; ``added`` holds the functions that the module has: TVM would hash them anew."""
 
     def lower(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
@@ -66,14 +87,17 @@ def _remembering(name: str, target: str, legalize: Legalize, added: dict[Any, An
         found = _memory.get(key)
         if found is not None:
             _memory.move_to_end(key)
-            func, hint, positions, out = found
+            number, func, hint, positions, out = found
             if func not in added:
                 added[func] = builder.add_func(func, hint)
+            numbers[str(added[func].name_hint)] = number
             return relax.call_tir(added[func], [operands[i] for i in positions], out)
         result = legalize(builder, call)
         entry = _entry(builder, result, operands)
         if entry is not None:
-            _memory[key] = entry
+            number = next(_numbers)
+            _memory[key] = (number, *entry)
+            numbers[str(result.args[0].name_hint)] = number
             if len(_memory) > _LIMIT:
                 _memory.popitem(last=False)
         return result

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +14,7 @@ from tvm import relax, tirx
 from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target
 
+from .groups import Key, alone, groups_of, is_group
 from .kernel_work import work_of
 from .legalize import legalize_pass
 from .prepack import marking_passes
@@ -20,8 +22,10 @@ from .roofline import Kind, Work
 
 # Calls that are left after lowering and do nothing at run time, or next to nothing.
 _FREE = ("relax.reshape", "relax.shape", "relax.tensor_to_shape", "relax.to_vdevice", "relax.memory", "relax.vm")
-_CALLS = ("relax.call_tir", "relax.call_tir_inplace", "relax.call_tir_with_grad")
+_CALLS = ("relax.call_tir_inplace", "relax.call_tir_with_grad")
 _OTHER = Work(Kind.STREAM, 0.0)
+_LIMIT = 8192
+_groups: dict[Key, list[Kernel]] = {}  # what groups of operators become; their loops have numbers for each target
 
 
 @dataclass(frozen=True)
@@ -82,54 +86,97 @@ def kernels(mod: tvm.IRModule, target: Target, *, prepack: bool = False) -> list
     list of Kernel
         By name.
     """
-    steps: list[Any] = []
+    first: list[Any] = []
     if (prepared := _without_folded(mod)) is not mod:
-        steps = [relax.transform.CanonicalizeBindings(), relax.transform.DeadCodeElimination()]
+        first = [relax.transform.CanonicalizeBindings(), relax.transform.DeadCodeElimination()]
+    loops: dict[str, int] = {}
     with target:
         for step in (*relax.pipeline.library_dispatch_passes(target), *relax.pipeline.legalize_passes(target)):
             name = str(step.info.name)
-            if name == "LegalizeOps":
-                step = legalize_pass(prepared, target)
-            if name != "FoldConstant":
-                steps.append(step)
             if name == "FuseTIR":
                 break  # on GPUs scheduling follows
-        steps += marking_passes() if prepack else []
-        lowered = tvm.transform.Sequential([*steps, relax.transform.RewriteDataflowReshape()])(prepared)
-    found = [kernel_of(task) for task in ms.relax_integration.extract_tasks(lowered, target)]
-    others = _other_calls(lowered)
-    found += [Kernel(name, others.count(name), _OTHER) for name in set(others)]
-    return sorted(found, key=lambda k: (k.name, k.hash))
+            if name == "LegalizeOps":
+                step, loops = legalize_pass(prepared, target)
+            if name != "FoldConstant":
+                first.append(step)
+        fused = tvm.transform.Sequential(first)(prepared)
+        last = [step, *(marking_passes() if prepack else []), relax.transform.RewriteDataflowReshape()]
+        lower = tvm.transform.Sequential(last)
+        groups = None if prepack else groups_of(fused, loops)  # a weight's mark depends on what it is in the program
+        if groups is None:
+            return _merged(_kernels(lower(fused)))
+        found = _foreign(_calls(fused)[1])
+        for group in groups:
+            if group.key not in _groups:
+                _groups[group.key] = _kernels(lower(alone(fused, group)))
+            found += [replace(kernel, name=str(group.function.name_hint)) for kernel in _groups[group.key]]
+    while len(_groups) > _LIMIT:
+        _groups.pop(next(iter(_groups)))
+    return _merged(found)
+
+
+def _kernels(lowered: tvm.IRModule) -> list[Kernel]:
+    calls, others = _calls(lowered)
+    found = [(name, count, _kernel(tvm_ffi.StructuralKey(lowered[name]))) for name, count in calls.items()]
+    return [replace(kernel, name=name, count=count) for name, count, kernel in found] + _foreign(others)
+
+
+def _foreign(calls: Counter[str]) -> list[Kernel]:
+    return [Kernel(name, count, _OTHER) for name, count in calls.items()]
+
+
+def _merged(found: Iterable[Kernel]) -> list[Kernel]:
+    """Kernels by name, equal ones counted together."""
+    merged: dict[tuple[int, str], Kernel] = {}
+    for kernel in found:
+        key = kernel.hash, "" if kernel.mod is not None else kernel.name
+        known = merged.get(key)
+        merged[key] = kernel if known is None else replace(known, count=known.count + kernel.count)
+    return sorted(merged.values(), key=lambda k: (k.name, k.hash))
+
+
+@lru_cache(maxsize=4096)
+def _kernel(key: tvm_ffi.StructuralKey) -> Kernel:
+    """The kernel of a function, without a name: candidates share nearly all of their functions."""
+    normalize = tvm.get_global_func("tvm.s_tir.meta_schedule.normalize_mod")
+    return _identified(normalize(key.key))
+
+
+def _identified(mod: tvm.IRModule) -> Kernel:
+    key = tvm_ffi.StructuralKey(mod)
+    return Kernel("", 0, work_of(mod["main"]), mod, key.hash_i64 & (2**64 - 1))
 
 
 def kernel_of(task: ms.ExtractedTask) -> Kernel:
     """The kernel of a MetaSchedule task, whose weight is the number of calls."""
-    key = tvm_ffi.StructuralKey(task.dispatched[0])
-    return Kernel(str(task.task_name), int(task.weight), _work(key), key.key, key.hash_i64 & (2**64 - 1))
+    kernel = _of_workload(tvm_ffi.StructuralKey(task.dispatched[0]))
+    return replace(kernel, name=str(task.task_name), count=int(task.weight))
 
 
 @lru_cache(maxsize=4096)
-def _work(key: tvm_ffi.StructuralKey) -> Work:
-    return work_of(key.key["main"])
+def _of_workload(key: tvm_ffi.StructuralKey) -> Kernel:
+    return _identified(key.key)
 
 
-def _other_calls(mod: tvm.IRModule) -> list[str]:
-    """Names of all calls that aren't kernels of the module and cost something."""
-    found: list[str] = []
+def _calls(mod: tvm.IRModule) -> tuple[Counter[str], Counter[str]]:
+    """How often each kernel of a module is called, and everything else that costs something."""
+    found, others = Counter[str](), Counter[str]()
 
     def visit(expr: Any) -> None:
         if not isinstance(expr, relax.Call) or isinstance(expr.op, relax.GlobalVar | relax.Var):
             return
         name = str(getattr(expr.op, "global_symbol", getattr(expr.op, "name", "")))
-        if name.startswith(("relax.call_dps", "relax.call_pure", "relax.call_inplace")):
-            found.append(str(getattr(expr.args[0], "global_symbol", name)))
+        if name == "relax.call_tir":
+            found[str(expr.args[0].name_hint)] += 1
+        elif name.startswith(("relax.call_dps", "relax.call_pure", "relax.call_inplace")):
+            others[str(getattr(expr.args[0], "global_symbol", name))] += 1
         elif name and name not in _CALLS and not name.startswith(_FREE):
-            found.append(name)
+            others[name] += 1
 
     for func in mod.functions.values():
-        if isinstance(func, relax.Function):
+        if isinstance(func, relax.Function) and not is_group(func):
             relax.analysis.post_order_visit(func, visit)
-    return found
+    return found, others
 
 
 # -- what is known before the first run ---------------------------------------------------------------------------

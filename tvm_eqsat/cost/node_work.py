@@ -85,6 +85,11 @@ def _blocked_conv(types: Sequence[TensorType], out: TensorType, attrs: Any) -> W
     return Work(Kind.SLIDING if attrs.groups == 1 else Kind.GROUPED, _traffic(types, out), width=_size(out.shape[-1]))
 
 
+def _panels(types: Sequence[TensorType], out: TensorType, attrs: Any) -> Work:
+    kind = Kind.SLIDING if _size(out.shape[0]) > 1 else Kind.NO_REUSE
+    return Work(kind, _traffic(types, out), width=_size(out.shape[-1]))
+
+
 def _depthwise_conv(types: Sequence[TensorType], out: TensorType, attrs: Any) -> Work:
     return Work(Kind.NO_REUSE, _traffic(types, out), width=_size(out.shape[-1]))
 
@@ -163,7 +168,7 @@ _WORK: dict[str, Callable[[Sequence[TensorType], TensorType, Any], Work | None]]
     "conv1d": _conv, "conv2d": _conv, "conv3d": _conv,
     "conv1d_transpose": _conv_transpose, "conv2d_transpose": _conv_transpose, "conv3d_transpose": _conv_transpose,
     "conv2d_nchwc": _blocked_conv, "depthwise_conv2d": _depthwise_conv, "layout_transform": _layout,
-    "matmul": _matmul, "batch_norm": _copy,
+    "matmul": _matmul, "matmul_panels": _panels, "batch_norm": _copy,
     "reshape": _view, "permute_dims": _permute, "slice": _slice, "concat": _concat, "pad": _pad, "resize2d": _shuffle,
     "winograd_weight": _tile_transform, "winograd_input": _tile_transform, "winograd_output": _tile_transform,
     "take": _gather, "gather_elements": _gather, "gather_nd": _gather,

@@ -10,6 +10,8 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+from onnx import ModelProto
+
 from examples.logs import show_logs
 from examples.models import MODELS, build
 from examples.programs import TOLERANCE
@@ -36,8 +38,21 @@ DEFAULT = (
 )
 
 
-def run(models: Collection[str], settings: Settings, work: Path) -> dict[str, Any]:
+def run(
+    models: Collection[str], settings: Settings, work: Path, make: Callable[..., ModelProto] = build
+) -> dict[str, Any]:
     """Compare on several models; what was finished before, in the same folder with the same settings, is taken over.
+
+    Parameters
+    ----------
+    models : collection of str
+        Names of models.
+    settings : Settings
+        How to compare.
+    work : pathlib.Path
+        Where records and finished results are kept.
+    make : callable
+        Makes a model of a name and a ``seed``.
 
     Raises
     ------
@@ -56,7 +71,7 @@ def run(models: Collection[str], settings: Settings, work: Path) -> dict[str, An
             continue
         say(place)
         with tempfile.TemporaryDirectory(dir=work) as scratch:
-            found[name] = Comparison(name, build(name, seed=settings.seed), settings, work, Path(scratch)).run()
+            found[name] = Comparison(name, make(name, seed=settings.seed), settings, work, Path(scratch)).run()
         write_atomically(finished, json.dumps({"settings": settings.to_json(), "result": found[name]}))
     return {"settings": settings.to_json(), "models": found, "summary": summary(found, settings.equal)}
 

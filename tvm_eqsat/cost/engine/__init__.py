@@ -5,6 +5,6 @@ links and loads it again. Here a candidate is compiled by LLVM's JIT in a persis
 same process.
 """
 
-from .builder_runner import DEFAULT_CONFIG, EngineBuilder, EngineRunner, Measurement, engine
+from .builder_runner import DEFAULT_CONFIG, IN_PROGRAM, EngineBuilder, EngineRunner, Measurement, engine
 
-__all__ = ["DEFAULT_CONFIG", "EngineBuilder", "EngineRunner", "Measurement", "engine"]
+__all__ = ["DEFAULT_CONFIG", "IN_PROGRAM", "EngineBuilder", "EngineRunner", "Measurement", "engine"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+_FLUSH = "cache_flush_cpu_non_first_arg"
 _PROBE = 2e-3  # seconds of the first, short window
 _HOPELESS = 3.0  # times the best: out of the running
 _BEHIND = 1.3  # times the best: which window is its median decides nothing
@@ -35,7 +37,7 @@ class Arguments:
             import tvm
 
             self._signature, self._tensors = None, []  # free the old ones first
-            fill = tvm.get_global_func("tvm.contrib.random.random_fill_for_measure")
+            fill = _function("tvm.contrib.random.random_fill_for_measure")
             tensors = []
             for kind, dtype, shape in signature:
                 if kind != "TENSOR":
@@ -47,7 +49,7 @@ class Arguments:
 
 
 def windows(module: Any, tensors: Sequence[Any], config: dict[str, Any], best: float) -> list[float]:
-    """Seconds of a run, averaged over each of some windows.
+    """Seconds of a run, over each of some windows: the mean of its runs, or the median where caches are flushed.
 
     A warm-up run and a short window come first. They tell how many runs a window of ``min_repeat_ms`` needs, so that
     none is thrown away for having been too short. The slower a candidate is, the fewer windows it gets: what it takes
@@ -61,40 +63,63 @@ def windows(module: Any, tensors: Sequence[Any], config: dict[str, Any], best: f
     tensors : sequence of tvm.runtime.Tensor
         Its arguments.
     config : dict
-        The fields of MetaSchedule's ``EvaluatorConfig``.
+        The fields of MetaSchedule's ``EvaluatorConfig``. Unlike there, caches are flushed before each run, not once
+        a window; that is part of what a window takes.
     best : float
         Seconds of the best candidate so far. One that takes 3 times as long, in two measurements, is timed no further;
         one whose first windows are all 1.3 times as long gets three of them.
     """
-    if config["enable_cpu_cache_flush"]:
-        return _evaluate(module, tensors, f_preproc="cache_flush_cpu_non_first_arg", **_of(config))
-    run = module["main"]
-    other = _clock(run, tensors)
-    seconds = _clock(run, tensors)
-    if seconds < _PROBE:
-        (seconds,) = _evaluate(module, tensors, number=math.ceil(_PROBE / seconds), repeat=1)
-        other = _clock(run, tensors) if seconds > _HOPELESS * best else seconds
+    watch = _Watch(module, tensors, config["enable_cpu_cache_flush"])
+    other = _clock(module["main"], tensors)
+    seconds = watch.once()
+    pause = watch.pause
+    if seconds + pause < _PROBE:
+        (seconds,) = watch.windows(math.ceil(_PROBE / (seconds + pause)), 1)
+        other = watch.once() if seconds > _HOPELESS * best else seconds
     least = min(seconds, other)  # what disturbs the one won't disturb the other
     if least > _HOPELESS * best:
         return [seconds]
-    number = max(config["number"], math.ceil(config["min_repeat_ms"] * 1e-3 / max(least, 1e-9)))
+    number = max(config["number"], math.ceil(config["min_repeat_ms"] * 1e-3 / max(least + pause, 1e-9)))
     wanted = config["repeat"]
     found: list[float] = []
     if number == 1:
-        wanted = _repeats(config, seconds)
+        wanted = _repeats(config, seconds + pause)
         found.append(seconds)
-    found += _take(module, tensors, number, min(_FEW, wanted) - len(found))
+    found += watch.windows(number, min(_FEW, wanted) - len(found))
     if len(found) < wanted and min(found) <= _BEHIND * best:
-        found += _take(module, tensors, number, wanted - len(found))
+        found += watch.windows(number, wanted - len(found))
     return found
 
 
-def _take(module: Any, tensors: Sequence[Any], number: int, count: int) -> list[float]:
-    """Some windows of ``number`` runs."""
-    if number == 1:  # without the evaluator, which would run it once more
-        run = module["main"]
-        return [_clock(run, tensors) for _ in range(count)]
-    return _evaluate(module, tensors, number=number, repeat=count)
+class _Watch:
+    """Times a candidate, with its operands in the caches or not."""
+
+    def __init__(self, module: Any, tensors: Sequence[Any], flush: bool) -> None:
+        self._module, self._tensors = module, tensors
+        self._flush = _function(_FLUSH) if flush else None
+        #: Seconds that the last flush took.
+        self.pause = 0.0
+
+    def once(self) -> float:
+        """Seconds of one run."""
+        if self._flush is not None:
+            self.pause = _clock(self._flush, self._tensors)
+        return _clock(self._module["main"], self._tensors)
+
+    def windows(self, number: int, count: int) -> list[float]:
+        """Some windows of ``number`` runs."""
+        if number == 1:  # without the evaluator, which would run it once more
+            return [self.once() for _ in range(count)]
+        if self._flush is None:
+            return self._evaluate(number=number, repeat=count)
+        runs = self._evaluate(number=1, repeat=number * count, f_preproc=_FLUSH)
+        return [statistics.median(runs[k : k + number]) for k in range(0, len(runs), number)]
+
+    def _evaluate(self, **options: Any) -> list[float]:
+        import tvm
+
+        evaluator = self._module.time_evaluator("main", tvm.cpu(), **options)
+        return [float(seconds) for seconds in evaluator(*self._tensors).results]
 
 
 def _repeats(config: dict[str, Any], seconds: float) -> int:
@@ -103,14 +128,11 @@ def _repeats(config: dict[str, Any], seconds: float) -> int:
     return min(config["repeat"], max(_FEW, math.ceil(budget / seconds))) if budget else config["repeat"]
 
 
-def _of(config: dict[str, Any]) -> dict[str, Any]:
-    return {name: config[name] for name in ("number", "repeat", "min_repeat_ms")}
-
-
-def _evaluate(module: Any, tensors: Sequence[Any], **options: Any) -> list[float]:
+def _function(name: str) -> Callable[..., Any]:
     import tvm
 
-    return [float(seconds) for seconds in module.time_evaluator("main", tvm.cpu(), **options)(*tensors).results]
+    found: Callable[..., Any] = tvm.get_global_func(name)
+    return found
 
 
 def _clock(run: Callable[..., Any], tensors: Sequence[Any]) -> float:

@@ -77,8 +77,8 @@ class Server:
         self.compiled[artifact] = compiled
 
     def time(self, artifact: str, signature: Signature, config: dict[str, Any], best: float) -> list[float]:
-        """Time a candidate that was compiled here, and forget it."""
-        module = self.compiled.pop(artifact)
+        """Time a candidate that was compiled here."""
+        module = self.compiled[artifact]
         # TVM makes its threads at the first run; they inherit these CPUs, and keep them.
         os.sched_setaffinity(0, self.settings.timing_cpus)
         try:

@@ -13,10 +13,10 @@ from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 from tvm.s_tir.meta_schedule.search_strategy import MeasureCandidate
 from tvm.target import Target
 
-from .contraction import Contraction, contraction_of
-from .registers import registers_of
+from .contraction import Contraction, contractions_of
+from .registers import Registers, registers_of
 from .rule import RegisterTiles, decisions, is_tiled
-from .tiles import Tile, tiles
+from .tiles import Tile, best_of, tiles
 
 # How much less likely a schedule is tried for each decision in which it differs from the best one so far.
 _AFFINITY = 0.3
@@ -62,13 +62,15 @@ class TileProposals:
     def __init__(self, mod: tvm.IRModule, target: Target, threads: int, random: np.random.RandomState) -> None:
         self.mod = mod
         self._random = random
-        self._axes = _contraction_in(mod) if target.kind.name == "llvm" else None
+        self._axes = None
+        if target.kind.name == "llvm":
+            self._registers = registers_of(target)
+            self._axes = _contraction_in(mod, self._registers)
         self._best: tuple[float, _Point | None] = inf, None
         self._proposed: dict[str, _Point] = {}
         self._weights: dict[_Point, float] = {}
         if self._axes is None:
             return
-        self._registers = registers_of(target)
         space = tiled_space(target)
         # the context must outlive its parts
         self._context = ms.TuneContext(mod=mod, target=target, space_generator=space, task_name="tiles", rand_state=1)
@@ -119,7 +121,7 @@ class TileProposals:
             sch,
             remove_postproc=True,
             decision_provider=lambda inst, inputs, attrs, decision: (
-                next(choices) if inst.kind.name == "SamplePerfectTile" else decision
+                next(choices) if inst.kind.name.startswith("Sample") else decision
             ),
         )
         sch.enter_postproc()
@@ -131,9 +133,9 @@ def _differences(a: _Point, b: _Point) -> int:
     return (a.sketch != b.sketch) + sum(x != y for x, y in zip(a.tile, b.tile, strict=True))
 
 
-def _contraction_in(mod: tvm.IRModule) -> Contraction | None:
+def _contraction_in(mod: tvm.IRModule, registers: Registers) -> Contraction | None:
     """What the tiles of a kernel's sum of products are made of; None if it has none, or several."""
     sch = Schedule(mod)
-    found = [contraction_of(sch.get(block)) for block in sch.get_child_blocks(sch.get_sblock("root"))]
-    sums = [axes for axes in found if axes is not None]
-    return sums[0] if len(sums) == 1 else None
+    found = [contractions_of(sch.get(block)) for block in sch.get_child_blocks(sch.get_sblock("root"))]
+    sums = [axes for axes in found if axes]
+    return best_of(sums[0], registers) if len(sums) == 1 else None

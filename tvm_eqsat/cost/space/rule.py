@@ -12,9 +12,14 @@ buffer of the tile's size, whose indices are all constants after unrolling: LLVM
 rows lie far apart in memory can be copied first, so that it lies side by side in the cache (Goto and van de Geijn,
 "Anatomy of high-performance matrix multiplication", 2008); padding is made for everything at once, or by each block
 for itself.
+
+Columns need not be neighbours in the output: a convolution in NCHW is computed in vectors of filters, as in NHWC, and
+each tile is turned when it is stored. Its input can be copied with channels last first, in the course of padding.
 """
 
 from __future__ import annotations
+
+from itertools import product
 
 from tvm.ir.utils import derived_object
 from tvm.s_tir import Schedule
@@ -22,13 +27,26 @@ from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.schedule import LoopRV, SBlockRV, ScheduleError
 from tvm.target import Target
 
-from .contraction import Contraction, contraction_of
+from .contraction import Contraction, contractions_of
 from .registers import Registers, registers_of
-from .tiles import MOST_ROWS, MOST_STEPS, MOST_VECTORS, Tile, innermost, is_short, lanes_of
+from .tiles import (
+    MOST_ROWS,
+    MOST_STEPS,
+    MOST_VECTORS,
+    Tile,
+    best_of,
+    innermost,
+    is_ragged,
+    is_short,
+    lanes_of,
+    row_sizes,
+)
 
 #: How MetaSchedule's rules tell each other that a statement is tiled already.
 _TILED = "meta_schedule.tiling_structure"
 _VALUE = "registers"
+# Tells TVM to compile a loop's last iteration by itself, where the others need no conditions.
+_PARTITION = "pragma_loop_partition_hint"
 _REDUCE = 2  # IterVar.CommReduce
 
 
@@ -53,18 +71,18 @@ class RegisterTiles(ms.schedule_rule.PyScheduleRule):
         """All that it needs, it has."""
 
     def apply(self, sch: Schedule, block: SBlockRV) -> list[Schedule]:
-        """The schedules of a sum of products, with and without a copy of the panel; any other statement as it is."""
-        axes = contraction_of(sch.get(block))
+        """The schedules of a sum of products, with and without copies of its operands; any other statement as it is."""
+        axes = best_of(contractions_of(sch.get(block)), self.registers)
         if axes is None or not _is_alone(sch, block):
             return [sch]
         found = []
         padded = bool(sch.get_producers(block))
-        for packed in (False, True):
-            for near in (False, True) if padded else (False,):
+        for packed, fed in product(_packings(sch, block, axes), (True, False) if axes.scattered else (False,)):
+            for near in (False, True) if padded or fed else (False,):
                 for fused in (True, False):
                     copy = sch.copy()
                     try:
-                        tile(copy, block, axes, self.registers, fused=fused, packed=packed, near=near)
+                        tile(copy, block, axes, self.registers, fused=fused, packed=packed, fed=fed, near=near)
                     except ScheduleError:
                         continue
                     found.append(copy)
@@ -81,11 +99,13 @@ def is_tiled(sch: Schedule) -> bool:
     return f'ann_key="{_TILED}", ann_val="{_VALUE}"' in str(sch.trace)
 
 
-def decisions(tile: Tile, axes: Contraction, registers: Registers) -> list[list[int]]:
+def decisions(tile: Tile, axes: Contraction, registers: Registers) -> list[list[int] | int]:
     """What the sampling instructions of :func:`tile` have to decide for a tile, in their order."""
     groups = axes.extents[axes.column] // lanes_of(axes, registers)
-    found = [[groups // (tile.vectors * tile.across), tile.across, tile.vectors]]
-    if axes.row is not None:
+    found: list[list[int] | int] = [[groups // (tile.vectors * tile.across), tile.across, tile.vectors]]
+    if axes.row is not None and is_ragged(axes, registers):
+        found.append(row_sizes(axes, registers).index(tile.rows))
+    elif axes.row is not None:
         count = axes.extents[axes.row] // tile.rows
         found.append([count // tile.block, tile.block, tile.rows] if axes.blocked == axes.row else [count, tile.rows])
     if axes.blocked is not None and axes.blocked != axes.row:
@@ -103,6 +123,7 @@ def tile(
     *,
     fused: bool,
     packed: bool,
+    fed: bool,
     near: bool,
 ) -> None:
     """Schedule a sum of products, and all other statements of the kernel.
@@ -121,27 +142,41 @@ def tile(
         Whether its only consumer works on a tile at a time; if not, a copy of the tile's sums does.
     packed : bool
         Whether the panel is copied.
+    fed : bool
+        Whether the other operand is copied into the order in which the sum walks through it.
     near : bool
-        Whether each block makes its padding for itself.
+        Whether each block makes its padding, or this copy, for itself.
 
     Raises
     ------
     ScheduleError
         It can't be scheduled so.
     """
+    if fed:
+        _feed(sch, block, axes)
     producers = sch.get_producers(block)
     consumers = sch.get_consumers(block)
     lanes = lanes_of(axes, registers)
     panel = sch.cache_read(block, axes.panel, "global") if packed else None
+    if panel is not None and axes.gathered:
+        _reorder(sch, panel, axes.panel_order)
     # not of scope "local": TVM puts small buffers on the stack only where their scope is "global"
     last = consumers[0] if fused and len(consumers) == 1 else sch.cache_write(block, 0, "global")
+    if axes.turned:
+        _reorder(sch, block, axes.order)
     sch.annotate(block, _TILED, _VALUE)
 
     loops = sch.get_loops(block)
     groups, lane = sch.split(loops[axes.column], [None, lanes])
     panels, across, vector = _split(sch, groups, 3, MOST_VECTORS)
     shared, inside, unrolled = [loops[i] for i in axes.outer], [], []
-    if axes.row is not None:
+    if axes.row is not None and is_ragged(axes, registers):
+        sizes = row_sizes(axes, registers)
+        size = sch.sample_categorical(sizes, [1 / len(sizes)] * len(sizes))
+        tiled, row = sch.split(loops[axes.row], [None, size])
+        sch.annotate(tiled, _PARTITION, True)
+        inside, unrolled = [tiled], [row]
+    elif axes.row is not None:
         *outside, row = _split(sch, loops[axes.row], 3 if axes.blocked == axes.row else 2, MOST_ROWS)
         inside, unrolled = [outside[-1]], [row]
         shared += outside[:-1]
@@ -149,7 +184,7 @@ def tile(
         outer, inner = _split(sch, loops[axes.blocked], 2, 0)
         shared.append(outer)
         inside = [inner, *inside]
-    summed = {i: [loops[i]] for i in axes.reduced}
+    summed = {i: [loops[i]] for i in axes.reduced}  # in their order
     if not is_short(axes):
         summed[innermost(axes)] = _split(sch, loops[innermost(axes)], 2, MOST_STEPS)
         unrolled = [summed[innermost(axes)].pop(), *unrolled]
@@ -159,7 +194,11 @@ def tile(
     place = inside[-1] if inside else across
     sch.reverse_compute_at(last, place, preserve_unit_loops=True)
     finish = sch.get_loops(last)[len(shared) + 2 + len(inside) :]
-    _unroll_and_vectorize(sch, finish, lanes)
+    if axes.turned:
+        for loop in finish:  # LLVM makes vectors of it, turned as they must be
+            sch.unroll(loop)
+    else:
+        _unroll_and_vectorize(sch, finish, lanes)
     sch.vectorize(lane)
     for loop in (*unrolled, vector, *(steps if is_short(axes) else ())):
         sch.unroll(loop)
@@ -168,6 +207,8 @@ def tile(
         outermost = sch.fuse(*shared)
         for producer in producers:
             sch.compute_at(producer, outermost, preserve_unit_loops=True)
+            if fed and _is_feed(sch, producer, block, axes):
+                _walk(sch, producer, axes)
             _vectorize(sch, sch.get_loops(producer)[-1], lanes)
     else:
         outermost = panels = sch.fuse(*shared, panels)
@@ -177,14 +218,40 @@ def tile(
     sch.parallel(outermost)
     for other in (*(() if near and shared else producers), *(c for c in consumers if c is not last)):
         *around, innermost_loop = sch.get_loops(other)
+        if fed and _is_feed(sch, other, block, axes):
+            _walk(sch, other, axes)
+            *around, _, innermost_loop = sch.get_loops(other)
         if around:
             sch.parallel(sch.fuse(*around))
         _vectorize(sch, innermost_loop, lanes)
 
 
+def _feed(sch: Schedule, block: SBlockRV, axes: Contraction) -> None:
+    """Copy the other operand into the order in which the sum walks through it; padding is such a copy already."""
+    padding = [producer for producer in sch.get_producers(block) if _is_feed(sch, producer, block, axes)]
+    _reorder(sch, padding[0] if padding else sch.cache_read(block, axes.feed, "global"), axes.feed_order)
+
+
+def _is_feed(sch: Schedule, producer: SBlockRV, block: SBlockRV, axes: Contraction) -> bool:
+    """Whether a statement makes the other operand."""
+    return bool(sch.get(producer).writes[0].source.same_as(sch.get(block).reads[axes.feed].source))
+
+
+def _walk(sch: Schedule, feed: SBlockRV, axes: Contraction) -> None:
+    """Turn a copy in pieces that fit in the nearest cache: along its new last axis, and its old one."""
+    loops = sch.get_loops(feed)[-len(axes.feed_order) :]
+    *others, old, new = axes.feed_order
+    sch.reorder(*(loops[i] for i in others), loops[new], loops[old])
+
+
 def _split(sch: Schedule, loop: LoopRV, parts: int, most: int) -> list[LoopRV]:
     extent = int(sch.get(loop).extent)
     return list(sch.split(loop, sch.sample_perfect_tile(loop, parts, most or extent)))
+
+
+def _reorder(sch: Schedule, block: SBlockRV, order: tuple[int, ...]) -> None:
+    """Keep what a statement writes in another order of its axes."""
+    sch.transform_layout(block, ("write", 0), lambda *axes: [axes[i] for i in order])
 
 
 def _unroll_and_vectorize(sch: Schedule, loops: list[LoopRV], lanes: int) -> None:
@@ -199,6 +266,16 @@ def _vectorize(sch: Schedule, loop: LoopRV, lanes: int) -> None:
     """The innermost loop of a statement, if vectors divide it."""
     if int(sch.get(loop).extent) % lanes == 0:
         sch.vectorize(sch.split(loop, [None, lanes])[1])
+
+
+def _packings(sch: Schedule, block: SBlockRV, axes: Contraction) -> tuple[bool, ...]:
+    """Whether to copy the panel: both ways are tried where both are good."""
+    if not axes.gathered:
+        return False, True
+    func = sch.mod["main"]
+    free = [func.params[int(i)] for i in func.attrs.get("layout_free_buffers", [])]
+    panel = sch.get(block).reads[axes.panel].source
+    return (False,) if any(buffer.same_as(panel) for buffer in free) else (True,)
 
 
 def _is_alone(sch: Schedule, block: SBlockRV) -> bool:

@@ -7,8 +7,9 @@ multiply-adds, r + v loads, those of the panel from farther away, and r·v + v +
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from itertools import product
-from math import log2, prod
+from math import prod
 from typing import NamedTuple
 
 from .contraction import Contraction
@@ -23,10 +24,12 @@ _REUSE = 16  # tiles that should be computed from a panel while it is in the nea
 _LINE = 256  # bytes of a panel that should be read from one place
 _CACHE = 1 << 19  # bytes of a core's own cache
 _CHUNKS = 4  # pieces of work for each thread, for balance
-_UNROLLED = 4  # steps of the sum that are best unrolled
+_UNEVEN = 0.6  # what a lane is worth in a vector of 3, 5, 6 or 7
+_STRIDED = 0.3  # what a lane is worth that is loaded by itself
+_RAGGED = 1.08  # how much faster tiles must be that don't divide the rows
 _LEAST = 0.02  # tiles that are worth less than this part of the best one aren't tried
 #: Vectors in a row, and rows, of a tile are no more than this.
-MOST_VECTORS, MOST_ROWS = 4, 32
+MOST_VECTORS, MOST_ROWS = 8, 32
 #: Steps of the sum that are unrolled are no more than this.
 MOST_STEPS = 8
 #: Sums of so few products are unrolled altogether.
@@ -41,7 +44,7 @@ class Tile(NamedTuple):
     vectors : int
         Vectors in a row of the tile.
     rows : int
-        Rows of the tile.
+        Rows of the tile; where they don't divide the loop, the last tile has fewer.
     across : int
         Tiles side by side whose columns of the panel are copied together.
     block : int
@@ -76,19 +79,61 @@ def tiles(axes: Contraction, registers: Registers, threads: int) -> list[tuple[T
         That run the kernel.
     """
     lanes = lanes_of(axes, registers)
-    rows = [1] if axes.row is None else _upto(MOST_ROWS, axes.extents[axes.row])
     found: dict[Tile, float] = {}
-    for v, r in product(_upto(MOST_VECTORS, axes.width // lanes), rows):
-        fast = speed(r, v, registers) ** _SHARPNESS
+    for v, r in product(_upto(MOST_VECTORS, axes.width // lanes), row_sizes(axes, registers)):
+        fast = rate(r, v, axes, registers) ** _SHARPNESS
         if fast == 0:
             continue
         for (across, wide), (steps, good) in product(_across(axes, v * lanes), _steps(axes)):
-            for block, shared in _blocks(axes, r, across * v * lanes, threads):
+            for block, shared in _blocks(axes, registers, r, across * v * lanes, threads):
                 found[Tile(v, r, across, block, steps)] = fast * wide * shared * good
     largest = max(found.values())
     kept = {tile: weight for tile, weight in found.items() if weight > _LEAST * largest}
     total = sum(kept.values())
     return sorted(((tile, weight / total) for tile, weight in kept.items()), key=lambda item: (-item[1], item[0]))
+
+
+def best_of(found: Sequence[Contraction], registers: Registers) -> Contraction | None:
+    """The one whose tiles are modelled to be the fastest; the first of equals. None of none."""
+    return max(found, key=lambda axes: round(_fastest(axes, registers), 3), default=None)
+
+
+def _fastest(axes: Contraction, registers: Registers) -> float:
+    lanes = lanes_of(axes, registers)
+    vectors = _upto(MOST_VECTORS, axes.width // lanes)
+    best = max(rate(r, v, axes, registers) for r in row_sizes(axes, registers) for v in vectors)
+    return best * lanes * (_UNEVEN if lanes & (lanes - 1) else 1.0) * (_STRIDED if axes.stride > 1 else 1.0)
+
+
+def is_ragged(axes: Contraction, registers: Registers) -> bool:
+    """Whether rows of tiles should not divide their loop, because no good number does."""
+    if axes.row is None:
+        return False
+    vectors = _upto(MOST_VECTORS, axes.width // lanes_of(axes, registers))
+
+    def best(rows: Iterable[int]) -> float:
+        return max(rate(r, v, axes, registers) for r in rows for v in vectors)
+
+    extent = axes.extents[axes.row]
+    return best(range(1, min(MOST_ROWS, extent))) > _RAGGED * best(_upto(MOST_ROWS, extent)) if extent > 1 else False
+
+
+def row_sizes(axes: Contraction, registers: Registers) -> list[int]:
+    """Numbers of rows in a tile: those that divide their loop, or else, if they are all bad, any."""
+    if axes.row is None:
+        return [1]
+    extent = axes.extents[axes.row]
+    if is_ragged(axes, registers):
+        return [r for r in range(2, min(MOST_ROWS, extent)) if extent % r]
+    return _upto(MOST_ROWS, extent)
+
+
+def rate(rows: int, vectors: int, axes: Contraction, registers: Registers) -> float:
+    """Multiply-adds in a cycle, also where the last tile has fewer rows."""
+    extent = rows if axes.row is None else axes.extents[axes.row]
+    whole, rest = divmod(extent, rows)
+    parts = [(whole * rows, speed(rows, vectors, registers)), (rest, speed(rest, vectors, registers) if rest else 1.0)]
+    return 0.0 if parts[0][1] == 0 else extent / sum(amount / fast for amount, fast in parts)
 
 
 def speed(rows: int, vectors: int, registers: Registers) -> float:
@@ -108,7 +153,7 @@ def divisors(extent: int) -> list[int]:
 
 def innermost(axes: Contraction) -> int:
     """The innermost loop of the sum that runs more than once, or the last."""
-    return max((i for i in axes.reduced if axes.extents[i] > 1), default=axes.reduced[-1])
+    return next((i for i in reversed(axes.reduced) if axes.extents[i] > 1), axes.reduced[-1])
 
 
 def is_short(axes: Contraction) -> bool:
@@ -127,27 +172,30 @@ def _across(axes: Contraction, columns: int) -> list[tuple[int, float]]:
     return [(across, worth(across)) for across in divisors(axes.extents[axes.column] // columns)]
 
 
-def _blocks(axes: Contraction, rows: int, columns: int, threads: int) -> list[tuple[int, float]]:
+def _blocks(axes: Contraction, registers: Registers, rows: int, columns: int, threads: int) -> list[tuple[int, float]]:
     """Sizes of a block: panels are used often, and there is enough to do side by side."""
     if axes.blocked is None:
         return [(1, 1.0)]
     alone = axes.blocked == axes.row
-    across = 1 if alone or axes.row is None else axes.extents[axes.row] // rows
-    extent = axes.extents[axes.blocked] // (rows if alone else 1)
+    across = 1 if alone or axes.row is None else -(-axes.extents[axes.row] // rows)
+    extent = -(-axes.extents[axes.blocked] // (rows if alone else 1))
     pieces = prod(axes.extents[i] for i in axes.outer) * (axes.extents[axes.column] // columns)
 
     def worth(block: int) -> float:
         chunks = pieces * (extent // block)
-        return _saturating(block * across, _REUSE) * _saturating(chunks, _CHUNKS * threads)
+        even = chunks / (threads * -(-chunks // threads))
+        return _saturating(block * across, _REUSE) * _saturating(chunks, _CHUNKS * threads) * even
 
-    return [(block, worth(block)) for block in divisors(extent)]
+    # the last tile must be told from the others when the kernel is compiled: not where blocks are shared out
+    whole = alone and is_ragged(axes, registers)
+    return [(block, worth(block)) for block in ([extent] if whole else divisors(extent))]
 
 
 def _steps(axes: Contraction) -> list[tuple[int, float]]:
     if is_short(axes):
         return [(1, 1.0)]
     extent = axes.extents[innermost(axes)]
-    return [(n, 1 / (1 + abs(log2(n / _UNROLLED)))) for n in _upto(MOST_STEPS, extent)]
+    return [(n, 1 / n) for n in _upto(MOST_STEPS, extent)]  # LLVM unrolls by itself where that helps
 
 
 def _saturating(amount: float, enough: float) -> float:

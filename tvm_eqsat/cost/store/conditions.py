@@ -29,7 +29,7 @@ class Settings:
     min_repeat_ms : int
         ``number`` grows until they take as long, in milliseconds.
     cache_flush : bool
-        Whether the caches are emptied before each of them.
+        Whether operands but the first are flushed from the caches before each run.
     """
 
     threads: int

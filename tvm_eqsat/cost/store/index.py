@@ -117,6 +117,7 @@ class Index:
         self._positions: dict[int, list[int]] = {}
         self._entries: dict[int, list[Entry]] = {}
         self._counts: dict[fmt.Key, bool] = {}
+        self._flushed: set[bool] = set()  # how those were measured that count
         self._best: dict[int, tuple[float, float | None]] = {}
         self._trials: Counter[int] = Counter()
 
@@ -126,13 +127,19 @@ class Index:
         return self._damaged + sum(file.unfinished for file in (self.workloads, self.records, self.measurements))
 
     def report(self, logger: logging.Logger) -> None:
-        """Warn of what was left out, if anything was."""
+        """Warn of what was left out, and of latencies that don't compare, if there are any."""
         if self.skipped or self.foreign:
             logger.warning(
                 "%s: %d lines can't be read; %d records of another target, host, TVM or way of measuring don't count",
                 self.records.path.parent,
                 self.skipped,
                 self.foreign,
+            )
+        if len(self._flushed) > 1:
+            logger.warning(
+                "%s: some latencies were measured with flushed caches and some without, which don't compare; "
+                "tune into a new directory to have all alike",
+                self.records.path.parent,
             )
 
     def __len__(self) -> int:
@@ -197,6 +204,8 @@ class Index:
             self._damaged += 1
         else:
             self._counts[found[0]] = found[1].compares_with(self.wanted, self._trust)
+            if self._counts[found[0]] and found[1].settings is not None:
+                self._flushed.add(found[1].settings.cache_flush)
 
     def _add_record(self, line: Line) -> Entry | None:
         if not fmt.is_record(line.value, len(self.hashes)):

@@ -7,7 +7,7 @@ from pathlib import Path
 from tvm.target import Target
 
 from ...errors import OptionError
-from ..engine import DEFAULT_CONFIG
+from ..engine import IN_PROGRAM
 from ..machine import runs_here
 from ..store import KernelStore, Settings
 from ..threads import available_cores, use_threads
@@ -28,4 +28,4 @@ def local_tuner(target: Target, work_dir: str | Path, seed: int = 0) -> KernelTu
             "builder=…, runner=…) with a runner that reaches the device, or use tvmc tune with --rpc-tracker"
         )
     threads = use_threads(int(target.attrs.get("num-cores", available_cores())))
-    return KernelTuner(KernelStore(work_dir, target, settings=Settings.of(DEFAULT_CONFIG, threads)), seed=seed)
+    return KernelTuner(KernelStore(work_dir, target, settings=Settings.of(IN_PROGRAM, threads)), seed=seed)

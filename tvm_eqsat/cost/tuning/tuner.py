@@ -24,7 +24,7 @@ from tvm.s_tir.meta_schedule.database import TuningRecord
 from tvm.s_tir.meta_schedule.runner import EvaluatorConfig, RunnerInput, RunnerResult
 from tvm.target import Target
 
-from ..engine import DEFAULT_CONFIG, engine
+from ..engine import IN_PROGRAM, engine
 from ..intrinsics import load_intrinsics
 from ..lower import Kernel
 from ..store import KernelStore, Settings
@@ -287,7 +287,7 @@ class KernelTuner:
     def _start(self) -> None:
         if self._builder is not None:
             return
-        settings = self.store.provenance.settings or Settings.of(DEFAULT_CONFIG, available_cores())
+        settings = self.store.provenance.settings or Settings.of(IN_PROGRAM, available_cores())
         self._builder, self._runner = engine(
             settings.threads,
             workers=self._workers,

@@ -22,7 +22,8 @@ from ._shapes import NUMBER, check_dtype, check_same_dtype, count, window
 from .conv import check_lengths, convolve, pad_spatial, sample_window
 
 
-def _call_te(compute: Callable[..., Any], exprs: list[Any], name: str, *args: Any) -> relax.Expr:
+def call_te(compute: Callable[..., Any], exprs: list[Any], name: str, *args: Any) -> relax.Expr:
+    """The call of a TE compute of some tensors and other arguments."""
     builder = relax.BlockBuilder.current() or relax.BlockBuilder()
     return builder.call_te(lambda *tensors: compute(*tensors, *args), *exprs, primfunc_name_hint=name)
 
@@ -71,7 +72,7 @@ LAYOUT_TRANSFORM: Operator = register(
         schema={"map": REQUIRED},
         infer=_infer,
         numpy=lambda arrays, a: a.map.apply(arrays[0]),
-        emit=lambda exprs, a: _call_te(_copy, exprs, "layout_transform", a.map),
+        emit=lambda exprs, a: call_te(_copy, exprs, "layout_transform", a.map),
         flops=no_flops,
         fusion=Fusion.INJECTIVE,
         linear_in=(0,),
@@ -132,7 +133,7 @@ CONV2D_NCHWC: Operator = register(
         schema={**_WINDOW, "groups": 1},
         infer=_infer_conv,
         numpy=_conv,
-        emit=lambda exprs, a: _call_te(conv2d_nchwc, exprs, "conv2d_nchwc", a.strides, a.padding, a.dilation, a.groups),
+        emit=lambda exprs, a: call_te(conv2d_nchwc, exprs, "conv2d_nchwc", a.strides, a.padding, a.dilation, a.groups),
         flops=lambda ins, out, a: 2.0 * out.numel() * count(ins[1].shape[1:5]),
         fusion=Fusion.OUT_EWISE_FUSABLE,
         linear_in=(0, 1),
@@ -177,7 +178,7 @@ DEPTHWISE_CONV2D: Operator = register(
         schema=_WINDOW,
         infer=_infer_depthwise,
         numpy=_depthwise,
-        emit=lambda exprs, a: _call_te(depthwise_conv2d, exprs, "depthwise_conv2d", a.strides, a.padding, a.dilation),
+        emit=lambda exprs, a: call_te(depthwise_conv2d, exprs, "depthwise_conv2d", a.strides, a.padding, a.dilation),
         flops=lambda ins, out, a: 2.0 * out.numel() * count(ins[1].shape[-3:-1]),
         fusion=Fusion.OUT_EWISE_FUSABLE,
         linear_in=(0, 1),

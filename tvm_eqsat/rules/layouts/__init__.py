@@ -4,7 +4,8 @@ A conversion that follows a convolution is moved towards the outputs, past opera
 meets the conversion in front of another convolution, and the two compose to nothing.
 """
 
+from .choice import restricted
 from .compose import COMPOSE
-from .convolutions import blocked_layouts
+from .convolutions import PASSING, blocked_layouts
 
-__all__ = ["COMPOSE", "blocked_layouts"]
+__all__ = ["COMPOSE", "PASSING", "blocked_layouts", "restricted"]

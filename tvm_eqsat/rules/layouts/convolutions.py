@@ -48,6 +48,10 @@ DEPTHWISE = RuleSet(
 )
 
 
+#: What passes a layout on: operators that take a tensor as it is stored, and depthwise convolutions in NHWC.
+PASSING = POLYMORPHIC + DEPTHWISE
+
+
 def _window(a: Any) -> dict[str, Any]:
     return {"strides": a.strides, "padding": a.padding, "dilation": a.dilation}
 
@@ -107,4 +111,4 @@ def blocked_layouts(lanes: int) -> RuleSet:
         shapes=("x:n955 w!:9122", "x:n855 w!:8133", "x:na55 w!:a1hh"),
         counterexample="x:n644 w:6422",
     )
-    return POLYMORPHIC + DEPTHWISE + RuleSet([dense, depthwise])
+    return PASSING + RuleSet([dense, depthwise])

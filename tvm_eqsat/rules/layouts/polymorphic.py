@@ -186,6 +186,26 @@ def _windows() -> Iterator[Rule]:
         )
 
 
+def _normalised(softmax: Any, x: Term, m: IndexMap, k: int) -> Term | None:
+    """Along an axis that is a whole axis of the source."""
+    axis = plain(m, k)
+    return None if m.fill is not None or axis is None else op.layout_transform(softmax(x, axis=axis), map=m)
+
+
+def _softmaxes() -> Iterator[Rule]:
+    for name in ("softmax", "log_softmax"):
+        softmax = getattr(op, name)
+        yield Rule(
+            name=f"{name}-in-layout",
+            law=f"{name}(layout(x, m); k) = layout({name}(x; m^-1[k]), m), along an axis that m leaves alone",
+            lhs=softmax(op.layout_transform(x, map=m), axis=k),
+            rhs=lambda x, m, k, softmax=softmax: _normalised(softmax, x, m, k),
+            source=SOURCE,
+            shapes=("x:nbhwi",),
+            attrs={"m": _from_blocks(), "k": lambda rng: (0, 2, 3)[int(rng.integers(3))]},
+        )
+
+
 def _cut(rng: Any, x: Any) -> Any:
     """Bounds for the generated tests, mostly at whole blocks."""
     step = 1 if rng.random() < 0.2 else x.shape[4]
@@ -198,6 +218,7 @@ POLYMORPHIC = RuleSet(
         *_pointwise(),
         *_binary(),
         *_windows(),
+        *_softmaxes(),
         Rule(
             name="concat-in-layout",
             law="concat(layout(x, m), layout(y, n)) = layout(concat(x, y), m joined with n), for whole blocks",

@@ -1,0 +1,156 @@
+"""Groups of operators that TVM fuses, told apart without building their loops.
+
+Candidates of one model share nearly all of their kernels. After FuseOps a kernel is a group of operators whose loops
+are known by number (:mod:`.legalize`), so that what has been fused and hashed once is recognised by its structure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import tvm
+from tvm import relax, tirx
+
+#: For each operator the number of its loops and where its operands come from; then where the results come from.
+Key = tuple[Any, ...]
+
+
+class Group(NamedTuple):
+    """What becomes one kernel.
+
+    Attributes
+    ----------
+    key : tuple
+        Equal for groups that become equal kernels.
+    function : tvm.ir.GlobalVar
+        The function that stands for it in the module: a fused one, or a single operator's loops.
+    call : relax.Call
+        One call of it.
+    inside : bool
+        Whether only the dataflow block around it sees the result. TVM makes views of reshapes there, and only there.
+    """
+
+    key: Key
+    function: tvm.ir.GlobalVar
+    call: relax.Call
+    inside: bool
+
+
+def groups_of(mod: tvm.IRModule, loops: Mapping[str, int]) -> list[Group] | None:
+    """All calls of groups, each of its own.
+
+    Parameters
+    ----------
+    mod : tvm.IRModule
+        A module after FuseOps.
+    loops : mapping of str to int
+        The numbers of the functions that hold the loops of operators, by name.
+
+    Returns
+    -------
+    list of Group or None
+        None if some group can't be told apart by its structure: it has loops without a number, symbolic shapes, or
+        something unusual.
+    """
+    found: list[Group] = []
+    keys: dict[str, Key | None] = {}
+    for func in mod.functions.values():
+        if not isinstance(func, relax.Function) or is_group(func):
+            continue
+        for binding in _bindings(func):
+            value = binding.value
+            if not isinstance(value, relax.Call):
+                continue
+            function = value.args[0] if _is_call_tir(value) else value.op
+            if not isinstance(function, tvm.ir.GlobalVar):
+                continue
+            name = str(function.name_hint)
+            if name not in keys:
+                keys[name] = _key_of(mod[function], name, loops) if _is_static(value) else None
+            key = keys[name]
+            if key is None:
+                return None
+            inside = isinstance(binding.var, relax.DataflowVar)
+            found.append(Group((inside, *key), function, value, inside))
+    return found
+
+
+def alone(mod: tvm.IRModule, group: Group) -> tvm.IRModule:
+    """A module that does nothing but call a group of ``mod`` once."""
+    function = mod[group.function]
+    parts = {group.function: function}
+    if isinstance(function, relax.Function):
+        parts |= {b.value.args[0]: mod[b.value.args[0]] for b in _bindings(function) if isinstance(b.value, relax.Call)}
+    types = [arg.ty for arg in _operands(group.call)]
+    parameters = [relax.Var(f"x{i}", ty) for i, ty in enumerate(types)]
+    builder = relax.BlockBuilder(tvm.IRModule(parts))
+    with builder.function("main", parameters):
+        with builder.dataflow():
+            call = group.call
+            arguments = [call.args[0], relax.Tuple(parameters)] if _is_call_tir(call) else parameters
+            result = relax.Call(call.op, arguments, call.attrs, call.ty_args)
+            out = builder.emit_output(relax.Tuple([builder.emit(result)]) if group.inside else result)
+        builder.emit_func_output(out)
+    return builder.get()
+
+
+def is_group(func: relax.Function) -> bool:
+    """Whether FuseOps made a function of a group."""
+    return bool(func.attrs and "Primitive" in func.attrs)
+
+
+def _is_call_tir(call: relax.Call) -> bool:
+    return str(getattr(call.op, "name", "")) == "relax.call_tir"
+
+
+def _operands(call: relax.Call) -> list[Any]:
+    return list(call.args[1].fields) if _is_call_tir(call) else list(call.args)
+
+
+def _bindings(func: relax.Function) -> list[Any]:
+    blocks = func.body.blocks if isinstance(func.body, relax.SeqExpr) else []
+    return [binding for block in blocks for binding in block.bindings]
+
+
+def _key_of(func: Any, name: str, loops: Mapping[str, int]) -> Key | None:
+    if isinstance(func, tirx.PrimFunc):
+        return (loops[name],) if name in loops else None
+    if not isinstance(func, relax.Function) or not is_group(func):
+        return None
+    places: dict[Any, Any] = {p: i for i, p in enumerate(func.params)}
+    operators: list[tuple[int, tuple[Any, ...]]] = []
+    for binding in _bindings(func):
+        value = binding.value
+        if isinstance(value, relax.Var) and value in places:  # another name
+            places[binding.var] = places[value]
+            continue
+        if isinstance(value, relax.TupleGetItem) and value.tuple_value in places:
+            places[binding.var] = places[value.tuple_value], int(value.index)
+            continue
+        if not isinstance(value, relax.Call) or not _is_call_tir(value) or len(value.args) != 2:
+            return None
+        number = loops.get(str(value.args[0].name_hint))
+        operands = tuple(places.get(operand, -1) for operand in value.args[1].fields)
+        if number is None or -1 in operands:
+            return None
+        places[binding.var] = len(func.params) + len(operators)
+        operators.append((number, operands))
+    body = func.body.body
+    results = tuple(places.get(r, -1) for r in (body.fields if isinstance(body, relax.Tuple) else [body]))
+    return None if -1 in results else (len(func.params), tuple(operators), isinstance(body, relax.Tuple), results)
+
+
+def _is_static(call: relax.Call) -> bool:
+    if _is_call_tir(call) and len(call.args) != 2:
+        return False
+    types = [operand.ty for operand in _operands(call)]
+    return not any(isinstance(ty, relax.TupleType) for ty in types) and all(map(_has_static_shape, [call.ty, *types]))
+
+
+def _has_static_shape(ty: Any) -> bool:
+    if isinstance(ty, relax.TupleType):
+        return all(_has_static_shape(field) for field in ty.fields)
+    if not isinstance(ty, relax.TensorType) or not isinstance(ty.shape, relax.ShapeExpr):
+        return False
+    return all(isinstance(d, tirx.IntImm) for d in ty.shape.values)
