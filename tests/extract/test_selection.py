@@ -39,7 +39,7 @@ def is_exact(selection: Selection) -> bool:
     return refs == selection.refs and isclose(sum(problem.cost[choice[c]] for c in todo), selection.cost, abs_tol=1e-9)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(small_egraphs(max_classes=9, max_nodes=4), steps)
 def test_flips_and_undo(frozen: FrozenEGraph, steps: list[tuple[int, int, bool]]) -> None:
     problem, selection = make(frozen)
@@ -62,7 +62,7 @@ def test_flips_and_undo(frozen: FrozenEGraph, steps: list[tuple[int, int, bool]]
     assert (selection.choice, selection.refs, selection.cost) == start
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(small_egraphs(max_classes=9, max_nodes=4), steps)
 def test_improve_takes_the_best_node_without_a_cycle(frozen: FrozenEGraph, steps: list[tuple[int, int, bool]]) -> None:
     problem, selection = make(frozen)

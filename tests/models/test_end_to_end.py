@@ -6,10 +6,10 @@ import pytest
 
 from examples.check_models import TOLERANCE, check
 from examples.models import LIGHT, bert_base, gpt2, light, mobilenet_v2
-from tests.models.sizes import BIG
+from tests.models.sizes import BIG, SLOW
 
 
-@pytest.mark.parametrize("name", [name for name in LIGHT if name not in BIG])
+@pytest.mark.parametrize("name", [name for name in LIGHT if name not in BIG | SLOW])
 def test_light_model_agrees_with_onnxruntime(name: str) -> None:
     # Logits too: a saturated softmax hides errors. One smaller e-graph than by default, for the time it takes.
     found = check(light(name, logits=True), node_limit=4_000, restarts=0, candidates=1)

@@ -121,7 +121,8 @@ def transform(name: str, x: TensorType, out: TensorType, matrix: Matrix, tiles: 
     lanes = next(n for n in range(_LANES, 0, -1) if int(out.shape[-1]) % n == 0)
     size, results = range(len(matrix[0])), range(len(matrix))
     here = Target.current(allow_none=True)
-    loops = (T.parallel, T.vectorized) if here is None or here.kind.name in ("llvm", "c") else (T.serial, T.serial)
+    cpu = here is None or here.kind.name in ("llvm", "c")
+    loops = (T.parallel if cpu else T.serial, T.vectorized if cpu and lanes > 1 else T.serial)
     # MetaSchedule leaves loops with annotations as they are. It would fuse these, into vectors that reach over the end
     # of a tile, and TVM then vectorises conditions wrongly.
     kept = {"tvm_eqsat.scheduled": True}
