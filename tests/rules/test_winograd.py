@@ -156,7 +156,7 @@ def _transforms(channels: int, size: int) -> list[tvm.IRModule]:
     return [kernel.mod for program in programs for kernel in kernels(program, MACHINE_TARGET) if kernel.mod is not None]
 
 
-@pytest.mark.parametrize(("channels", "size"), [(16, 14), (10, 11)])
+@pytest.mark.parametrize(("channels", "size"), [(16, 14), (10, 11), (17, 5)])
 def test_transforms_stay_right_when_they_are_tuned(channels: int, size: int) -> None:
     load_intrinsics()
     for mod in _transforms(channels, size):
