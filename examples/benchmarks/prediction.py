@@ -15,7 +15,7 @@ import logging
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,6 @@ log = logging.getLogger("tvm_eqsat.benchmarks")
 
 _PRICINGS = 3  # of each program, to time one
 _CALLS = 9  # of a kernel in a row
-_ALONE = 3  # turns of each kernel
 
 
 def tune(programs: Sequence[Variant], target: Target, database: Path, trials: int, seed: int = 0) -> bool:
@@ -81,9 +80,9 @@ def compare(
     -------
     list of dict
         For each program its ``origin``, ``predicted_ms`` and ``measured_ms``; ``sum_now_ms``, the same sum as the
-        prediction with kernels that are measured again after the programs, which leaves out what the machine did while
-        they were tuned; the number of kernel ``calls``; the share of the prediction that comes from measurements; and
-        the milliseconds that it took to predict, lowering included.
+        prediction with kernels that are measured again between the programs, which leaves out what the machine did
+        while they were tuned; the number of kernel ``calls``; the share of the prediction that comes from
+        measurements; and the milliseconds that it took to predict, lowering included.
     """
     threads = int(target.attrs["num-cores"])
     store = KernelStore(database, target, settings=Settings.of(IN_PROGRAM, threads))  # as it was tuned
@@ -115,27 +114,28 @@ def compare(
         row["difference"] = difference(run(), expected)
         if row["difference"] > TOLERANCE:
             raise VerificationError(f"{row['origin']} computes something else: {row['difference']:.1e} off")
-    times = side_by_side(runs, rounds=rounds, seconds_per_turn=0.1)
-    now = _alone(together.calls(distinct))
-    for row, mine, timing in zip(rows, parts, times.values(), strict=True):
-        row["sum_now_ms"] = 1e3 * sum(
-            part.kernel.count * now.get(part.kernel.hash, part.price.seconds) for part in mine
-        )
-        row["measured_ms"] = timing.median_ms
-        row["measured_low_ms"], row["measured_high_ms"] = timing.low_ms, timing.high_ms
+    calls = together.calls(distinct)
+    turns: list[list[float]] = [[] for _ in rows]
+    sums: list[list[float]] = [[] for _ in rows]
+    with Progress("measuring", rounds, "rounds") as bar:
+        for _ in range(rounds):
+            times = side_by_side(runs, rounds=1, seconds_per_turn=0.1)
+            now = {shash: _alone(call) for shash, call in calls.items()}
+            for mine, timing, of_all, of_kernels in zip(parts, times.values(), turns, sums, strict=True):
+                of_all.append(timing.median_ms)
+                seconds = [p.kernel.count * now.get(p.kernel.hash, p.price.seconds) for p in mine]
+                of_kernels.append(1e3 * sum(seconds))
+            bar.advance(1)
+    for row, of_all, of_kernels in zip(rows, turns, sums, strict=True):
+        row["measured_ms"], row["sum_now_ms"] = statistics.median(of_all), statistics.median(of_kernels)
+        row["turns_ms"], row["sums_ms"] = of_all, of_kernels
     return rows
 
 
-def _alone(calls: Mapping[int, Callable[[], float]]) -> dict[int, float]:
-    """Seconds of each kernel, measured in turns."""
-    turns: dict[int, list[float]] = {shash: [] for shash in calls}
-    with Progress("measuring kernels", _ALONE * len(calls), "turns") as bar:
-        for _ in range(_ALONE):
-            for shash, call in calls.items():
-                call()
-                turns[shash].append(statistics.median(call() for _ in range(_CALLS)))
-                bar.advance(1)
-    return {shash: statistics.median(times) for shash, times in turns.items()}
+def _alone(call: Callable[[], float]) -> float:
+    """Seconds of a kernel."""
+    call()
+    return statistics.fmean(call() for _ in range(_CALLS))
 
 
 def _pricing_ms(mod: tvm.IRModule, target: Target, pricer: KernelPricer) -> float:

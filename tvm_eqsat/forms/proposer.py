@@ -19,9 +19,8 @@ from .site import Site
 #: ResNet-50 and BERT-base, best of 4 trials each.
 _DOUBT = 0.4
 _OPTIMISM = 2.0  # standard deviations that a prediction may be too pessimistic
-_REACH = (
-    1.5  # doublings of sizes, all together, at which a measurement counts half as much as one of this very operator
-)
+#: Doublings of sizes, all together, at which a measurement counts half as much as one of this very operator.
+_REACH = 1.5
 _TRUST = 4.0  # what a measurement of the same operator and form counts, where the roofline counts 1
 
 
