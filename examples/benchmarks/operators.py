@@ -7,7 +7,6 @@ Each operator is an ONNX model of its own with one node, imported as users impor
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,16 +15,14 @@ from pathlib import Path
 
 from onnx import ModelProto
 
-from examples.benchmarks.end_to_end.__main__ import run
+from examples.benchmarks.end_to_end.__main__ import finish, run
 from examples.benchmarks.end_to_end.by_hand import CONFIGURATIONS
 from examples.benchmarks.end_to_end.comparison import Settings, say
 from examples.benchmarks.end_to_end.report import show
 from examples.logs import show_logs
 from examples.models.onnx_graph import Graph
-from examples.programs import TOLERANCE
 from tvm_eqsat.cost.store import this_host
 from tvm_eqsat.cost.threads import available_cores, use_threads
-from tvm_eqsat.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -184,17 +181,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"interrupted; the same command goes on with what is in {args.database}")
         return 130
     show(result)
-    if args.json:
-        write_atomically(args.json, json.dumps(result, indent=1) + "\n")
-    wrong = [
-        f"{name}, {key}"
-        for name, operator in result["models"].items()
-        for key, row in operator["programs"].items()
-        if not row["difference"] <= TOLERANCE
-    ]
-    if wrong:
-        print(f"Error: outputs differ from onnxruntime's: {'; '.join(wrong)}", file=sys.stderr)
-    return int(bool(wrong))
+    return finish(result, args.json)
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

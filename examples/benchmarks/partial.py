@@ -22,12 +22,12 @@ from tvm.relax.frontend.onnx import from_onnx
 
 from examples.logs import show_logs
 from examples.models import MODELS, build
-from examples.programs import TOLERANCE
 from tvm_eqsat.cost.store import this_host
 from tvm_eqsat.cost.threads import available_cores, use_threads
 from tvm_eqsat.files import write_atomically
 from tvm_eqsat.options import EqSatOptions, presets
 
+from .end_to_end.__main__ import finish
 from .end_to_end.comparison import ORT, TVM, Comparison, Settings, say, tuned
 
 WITHOUT, WITH = "EqSatOptimize", "EqSatOptimize, partial"
@@ -152,13 +152,7 @@ def main(argv: list[str] | None = None) -> int:
         say(f"interrupted; the same command goes on with what is in {args.database}")
         return 130
     show(result)
-    if args.json:
-        write_atomically(args.json, json.dumps(result, indent=1) + "\n")
-    programs = [(name, key, row) for name, m in result["models"].items() for key, row in m["programs"].items()]
-    wrong = [f"{name}, {key}" for name, key, row in programs if not row["difference"] <= TOLERANCE]
-    if wrong:
-        print(f"Error: outputs differ from onnxruntime's: {'; '.join(wrong)}", file=sys.stderr)
-    return int(bool(wrong))
+    return finish(result, args.json)
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:

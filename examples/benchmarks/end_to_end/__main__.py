@@ -98,12 +98,18 @@ def main(argv: list[str] | None = None) -> int:
         say(f"interrupted; the same command goes on with what is in {args.work_dir}")
         return 130
     show(result)
-    if args.json:
-        write_atomically(args.json, json.dumps(result, indent=1) + "\n")
+    status = finish(result, args.json)
     if args.chart:
         equal = EQUAL[settings.equal][0]
         title = f"Speed-up over {TVM}: equal {equal}, {settings.trials} trials, {settings.threads} threads"
         write_atomically(args.chart, bar_chart(title, bars(result["models"], equal)))
+    return status
+
+
+def finish(result: dict[str, Any], json_file: Path | None) -> int:
+    """Write the figures, if a file is named; the exit status, 1 if the output of some program is wrong."""
+    if json_file:
+        write_atomically(json_file, json.dumps(result, indent=1) + "\n")
     wrong = [
         f"{name}, {key}"
         for name, model in result["models"].items()

@@ -63,8 +63,7 @@ def engine(
         How candidates are timed: ``repeat`` windows of at least ``number`` runs and ``min_repeat_ms`` each, after a
         warm-up. Where one run is longer than a window, and for candidates that are much slower than the best of their
         batch, there are fewer windows, of the same kind. With ``enable_cpu_cache_flush``, operands but the first are
-        flushed from the caches before each run. :data:`DEFAULT_CONFIG` by
-        default.
+        flushed from the caches before each run. :data:`DEFAULT_CONFIG` by default.
     memory : int, optional
         Bytes that a worker may allocate; by default its share of three quarters of this machine's memory.
     """
