@@ -20,14 +20,12 @@ from .candidates import HELPERS
 from .pattern import Each, Pat, Rest, Var, attr_vars, variables
 from .writer import Writer
 
-_LOOPS = 20  # Python nests no more
+LOOPS = 20  # Python nests no more, and each operator of a pattern may need one
 
 Generated = Callable[..., Generator[Any, int, None]]
 
 
-def generate(
-    pats: Sequence[Pat], pivot: int = 0, ordered: bool = False, join: bool = False
-) -> tuple[Callable[[], Generated], str]:
+def generate(pats: Sequence[Pat], pivot: int = 0, ordered: bool = False, join: bool = False) -> tuple[Generated, str]:
     """Translate patterns that share variables into one generator ``search(eg, only)``.
 
     It is sent how many matches are wanted, and yields all that it has found once there are so many, or no more.
@@ -47,7 +45,7 @@ def generate(
     Returns
     -------
     tuple of callable and str
-        What compiles it, which takes most of the time, and its source.
+        It, and its source.
 
     Raises
     ------
@@ -56,17 +54,12 @@ def generate(
     """
     program = _Program(list(pats), variables(pats))
     program.write(pivot, ordered, join)
+    if program.deepest > LOOPS:
+        raise RuleError(f"the left side starting at {pats[0].op!r} has too many operators: split the rule")
     source = "\n".join(program.lines) + "\n"
     scope: dict[str, Any] = {"PATS": program.numbered, **HELPERS}
-
-    def load() -> Generated:
-        exec(compile(source, f"<pattern of {pats[0].op}>", "exec"), scope)
-        search: Generated = scope["search"]
-        return search
-
-    if program.deepest > _LOOPS:
-        raise RuleError(f"the left side starting at {pats[0].op!r} has too many operators: split the rule")
-    return load, source
+    exec(compile(source, f"<pattern of {pats[0].op}>", "exec"), scope)
+    return scope["search"], source
 
 
 def _below(pat: Pat) -> dict[int, Pat | Each]:

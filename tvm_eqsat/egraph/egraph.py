@@ -52,9 +52,22 @@ class EGraph(Tables):
         int
             Class id, or -1 if the node is ill-typed.
         """
-        classes = list(children)
-        self.add_all([(sym, range(len(classes)))], classes, why)
-        return classes[-1]
+        parent, find = self._sets.parent, self._sets.find
+        return self.add_canonical((sym, *[c if c < 0 or parent[c] == c else find(c) for c in children]), why)
+
+    def add_canonical(self, node: ENode, why: int = 0) -> int:
+        """:meth:`add` for a node whose children are canonical."""
+        c = self._memo.get(node, -1)
+        if c >= 0:
+            return self._sets.find(c)
+        if -1 in node:
+            return -1
+        datum = self._data_table.make((node[0], *map(self._data.__getitem__, node[1:])))
+        if datum < 0:
+            return -1
+        if self._shared:
+            self._unshare()
+        return self._insert(node, datum, why)
 
     def add_all(self, steps: Iterable[tuple[int, Iterable[int]]], classes: list[int], why: int = 0) -> None:
         """Add nodes one after the other, as :meth:`add` does.
@@ -69,7 +82,7 @@ class EGraph(Tables):
         why : int
             From :meth:`reason_id`: what makes these nodes, if they are new.
         """
-        memo, parent, data, make = self._memo, self._sets.parent, self._data, self._data_table.make
+        memo, parent, data, table = self._memo, self._sets.parent, self._data, self._data_table
         for k, c in enumerate(classes):  # those that are appended are canonical
             if c >= 0 and parent[c] != c:
                 classes[k] = self._sets.find(c)
@@ -81,7 +94,10 @@ class EGraph(Tables):
                 while parent[c] != c:
                     parent[c] = c = parent[parent[c]]
             elif -1 not in node:
-                datum = make((sym, *map(data.__getitem__, node[1:])))
+                key = (sym, *map(data.__getitem__, node[1:]))
+                datum = table.made.get(key)
+                if datum is None:
+                    datum = table.make(key)
                 if datum >= 0:
                     if self._shared:
                         self._unshare()
@@ -91,19 +107,21 @@ class EGraph(Tables):
 
     def _insert(self, node: ENode, datum: int, why: int) -> int:
         new = len(self._node)
+        symbols, own, parents = self.symbols, self._own, self._parents
         self._memo[node] = new
         self._sets.parent.append(new)
         self._node.append(node)
         self._why.append(why)
         self._ids.append((new,))
-        self._parents.append(NO_PARENTS)
-        self._own.append(0)
+        parents.append(NO_PARENTS)
+        own.append(0)
         self._data.append(datum)
-        self._operators.append(self.symbols.bits[node[0]])
-        self._by_op.setdefault(self.symbols.ops[node[0]], []).append(new)
-        self._log.append(new)
-        self._num_classes += 1
-        own, parents = self._own, self._parents
+        self._operators.append(symbols.bits[node[0]])
+        op = symbols.ops[node[0]]
+        if op in self._by_op:
+            self._by_op[op].append(new)
+        else:
+            self._by_op[op] = [new]
         for c in node[1:]:
             if not own[c]:
                 parents[c] = parents[c].copy()
@@ -133,12 +151,15 @@ class EGraph(Tables):
         EqSatError
             The analysis finds that they can't be equal; nothing has changed then.
         """
-        find = self._sets.find
-        keep, gone = find(a), find(b)
-        if keep == gone:
+        parent, find = self._sets.parent, self._sets.find
+        if parent[a] != a:
+            a = find(a)
+        if parent[b] != b:
+            b = find(b)
+        if a == b:
             return False
         try:
-            self._unite(keep, gone)
+            self._unite(a, b)
         except EqSatError as error:
             if not why:
                 raise
@@ -151,24 +172,31 @@ class EGraph(Tables):
             self._unshare()
         parents, data, ids = self._parents, self._data, self._ids
         # The class with fewer users goes, since these are what has to be repaired.
-        if (len(parents[keep]), -keep) < (len(parents[gone]), -gone):
+        kept, lost = len(parents[keep]), len(parents[gone])
+        if kept < lost or (kept == lost and keep > gone):
             keep, gone = gone, keep
-        for c in (keep, gone):
-            if data[c] != merged:
-                self._stale += parents[c]
-        data[keep] = merged
+        moved, users = ids[gone], parents[gone]
+        if data[keep] != data[gone]:
+            for c in (keep, gone):
+                if data[c] != merged:
+                    self._stale += parents[c]
+            data[keep] = merged
         self._operators[keep] |= self._operators[gone]
-        self._sets.union(keep, gone)
-        self._pending += parents[gone]
-        if parents[gone]:
-            self._own_parents(keep).extend(parents[gone])
+        self._sets.parent[gone] = keep
+        if users or moved != (gone,) or gone < ids[keep][-1]:
+            self._dirty[keep] = (
+                None  # most often a new node comes into an older class, and leaves nothing to put in order
+            )
+        if users:
+            self._pending += users
+            self._own_parents(keep).extend(users)
             parents[gone] = NO_PARENTS
             self._own[gone] = 0
-        self._log += ids[gone]
-        ids[keep] += ids[gone]
+        self._log += moved
+        ids[keep] += moved
         ids[gone] = ()
-        self._dirty[keep] = None
-        self._num_classes -= 1
+        self._unions += 1
+        self.clean = False
 
     def _own_parents(self, c: int) -> list[int]:
         if not self._own[c]:
@@ -202,6 +230,7 @@ class EGraph(Tables):
         self._log += changed
         self._purge(dict.fromkeys([find(c) for c in self._dirty]), dict.fromkeys([find(c) for c in orphans]))
         self._dirty = {}
+        self.clean = True
         if error is not None:
             raise error
 

@@ -8,9 +8,9 @@ from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Any
 
-from .codegen import Generated, generate
+from .codegen import LOOPS, Generated, generate
 from .egraph import EGraph
-from .pattern import Pat, depth, variables
+from .pattern import Pat, depth, size, variables
 from .touched import Touched
 
 
@@ -54,21 +54,29 @@ class Matcher:
         Names of its variables, in the order of the bindings.
     depth : int
         Levels of operators, for :meth:`~.egraph.EGraph.touched`.
-    source : str
-        The generated Python.
     """
 
     def __init__(self, pattern: Pat) -> None:
         self.pattern = pattern
         self.variables = tuple(variables([pattern]))
         self.depth = depth(pattern)
-        self._load, self.source = generate([pattern])
         self._operators = tuple(dict.fromkeys(_operators(pattern)))
         self._common = self.depth == 1  # many rules rewrite one operator, whatever its operands are
+        if size(pattern) > LOOPS:
+            self._generated  # noqa: B018 - refuses what is too large
 
     @cached_property
+    def _generated(self) -> tuple[Generated, str]:
+        return generate([self.pattern])  # takes long, and most rules are about operators that a program doesn't have
+
+    @property
+    def source(self) -> str:
+        """The generated Python."""
+        return self._generated[1]
+
+    @property
     def _search(self) -> Generated:
-        return self._load()
+        return self._generated[0]
 
     def search(
         self, eg: EGraph, limit: int = sys.maxsize, only: set[int] | Touched | None = None
@@ -101,7 +109,7 @@ class Matcher:
         """Begin to find matches; the e-graph mustn't change meanwhile. Parameters and errors of :meth:`search`."""
         eg.check_clean()
         if not all(map(eg.symbols.bit, self._operators)):
-            return Search(_again([]))  # most rules are about operators that a program doesn't have
+            return Search(_again([]))
         if not (self._common and isinstance(only, Touched)):
             return Search(self._search(eg, only))
         known = only.matches.get(self)
@@ -139,7 +147,7 @@ class JoinMatcher:
         self.variables = tuple(variables(self.patterns))
         self.depth = max(map(depth, self.patterns))
         programs = [generate(self.patterns, pivot, ordered, join=True) for pivot in range(len(self.patterns))]
-        self._searches = [load() for load, _ in programs]
+        self._searches = [search for search, _ in programs]
         self.sources = tuple(source for _, source in programs)
 
     def search(

@@ -105,6 +105,12 @@ def depth(pat: Pat) -> int:
     return 1 + max((depth(child) for child in below if isinstance(child, Pat)), default=0)
 
 
+def size(pat: Pat) -> int:
+    """Number of operators."""
+    below = [child.pattern if isinstance(child, Each) else child for child in pat.children]
+    return 1 + sum([size(child) for child in below if isinstance(child, Pat)])
+
+
 def _occurrences(pat: Pat, eaches: Iterator[int], inside: int = 0) -> Iterator[tuple[str, str, int]]:
     """Name, kind, and the number of the Each it is in (0: none) of every variable."""
     for name in attr_vars(pat):

@@ -9,7 +9,10 @@ if TYPE_CHECKING:
 
 
 def note(eg: Tables, levels: list[list[int]], changes: list[int], period: int) -> None:
-    """Enter changes in the tables of :attr:`Tables._levels <.tables.Tables._levels>`, upwards through their users."""
+    """Enter changes in the tables of :attr:`Tables._levels <.tables.Tables._levels>`, upwards through their users.
+
+    All users of a new node are new, unless its class was united with an older one, which is a change.
+    """
     node, parent, parents = eg._node, eg._sets.parent, eg._parents
     for level in levels:
         level.extend([period] * (len(node) - len(level)))

@@ -25,11 +25,11 @@ _STATE = (
     "_log",
     "_memo",
     "_node",
-    "_num_classes",
     "_operators",
     "_parents",
     "_period",
     "_sets",
+    "_unions",
     "_why",
 )
 NO_PARENTS: list[int] = []  # shared by all classes without users; never written, see Tables._own
@@ -44,7 +44,15 @@ class Snapshot:
 
 
 class Tables:
-    """The tables of an :class:`~.egraph.EGraph`, which documents the parameters."""
+    """The tables of an :class:`~.egraph.EGraph`, which documents the parameters.
+
+    Attributes
+    ----------
+    symbols : Symbols
+        Operators with attributes, as integers.
+    clean : bool
+        Whether nothing is left to rebuild; matching needs it.
+    """
 
     __slots__ = (
         *_STATE,
@@ -57,6 +65,7 @@ class Tables:
         "_shared",
         "_stale",
         "_touched",
+        "clean",
         "symbols",
     )
 
@@ -80,19 +89,20 @@ class Tables:
         self._dead = 0  # how many
         # What changed when. The first level says of each node when it last changed itself, the next one when it or an
         # operand's class did, and so on.
-        self._log: list[int] = []  # nodes that were added or changed, and not yet entered in the levels
+        self._log: list[int] = []  # nodes that changed, and haven't been entered in the levels; these lack new ones too
         self._levels: list[list[int]] = [[]]
         self._period = 0
         self._last_change = -1  # in which period
         self._touched: dict[tuple[int, int], Touched] = {}  # by period and depth, until something changes
-        self._num_classes = 0
+        self._unions = 0
         # A snapshot shares the tables with the e-graph until either the next addition or union copies them.
         self._shared = False
         self._own = bytearray()  # whether _parents[c] has been copied since
         # Work for the next rebuild.
         self._pending: list[int] = []  # nodes with a child that is no longer canonical
         self._stale: list[int] = []  # nodes with a child whose data changed
-        self._dirty: dict[int, None] = {}  # classes that were merged into
+        self._dirty: dict[int, None] = {}  # classes whose nodes have to be put in order
+        self.clean = True
 
     # ------------------------------------------------------------------ reading
 
@@ -114,7 +124,7 @@ class Tables:
     @property
     def num_classes(self) -> int:
         """Number of classes."""
-        return self._num_classes
+        return len(self._node) - self._unions
 
     def find(self, c: int) -> int:
         """The canonical id of a class."""
@@ -139,9 +149,11 @@ class Tables:
         """
         return self._data
 
-    def implied(self, sym: int, children: Sequence[int]) -> int:
-        """What :meth:`datum` is for a class that nothing is known of but one node; -1 if that is ill-typed."""
-        return self._data_table.make((sym, *map(self.datum, children)))
+    def implied(self, node: ENode) -> int:
+        """What :meth:`datum` is for a class that nothing is known of but this node, whose children are canonical; -1 if
+        that is ill-typed.
+        """
+        return self._data_table.make((node[0], *map(self._data.__getitem__, node[1:])))
 
     def nodes(self, c: int) -> list[ENode]:
         """Nodes of a class, oldest first; canonical after a rebuild."""
@@ -183,11 +195,6 @@ class Tables:
         return self._reasons[self._why[self._ids[self._sets.find(c)][0]]]
 
     # ------------------------------------------------------------------ what changed
-
-    @property
-    def clean(self) -> bool:
-        """Whether nothing is left to rebuild; matching needs it."""
-        return not (self._pending or self._stale or self._dirty)
 
     def check_clean(self) -> None:
         """Raise :class:`~tvm_eqsat.errors.EqSatError` if something is left to rebuild."""
@@ -247,7 +254,7 @@ class Tables:
     def _settle(self) -> None:
         """Enter what changed in the tables that say when."""
         self.check_clean()
-        if self._log:
+        if self._log or len(self._levels[0]) < len(self._node):
             if self._shared:
                 self._unshare()
             note(self, self._levels, self._log, self._period)
@@ -284,6 +291,7 @@ class Tables:
             setattr(self, name, value)
         self._shared = True
         self._pending, self._stale, self._dirty = [], [], {}
+        self.clean = True
         self._touched = {}
 
     def _capture(self) -> Snapshot:

@@ -89,8 +89,12 @@ class Builder:
 
     def given(self, cls: int) -> Term:
         """The term of an operand."""
-        self.classes.append(cls)
-        return Term(self, cls, len(self.classes) - 1)
+        return self._numbered(self._egraph.find(cls))
+
+    def _numbered(self, cls: int) -> Term:
+        classes = self.classes
+        classes.append(cls)
+        return Term(self, cls, len(classes) - 1)
 
     def add(self, name: str, attrs: tuple[Any, ...], operands: Sequence[Term]) -> Term:
         """Add one node.
@@ -102,14 +106,14 @@ class Builder:
         """
         egraph = self._egraph
         sym = egraph.symbols.intern(name, attrs)
-        children = [term._cls for term in operands]
-        found = egraph.add(sym, children, self.why)
+        node = (sym, *[term._cls for term in operands])
+        found = egraph.add_canonical(node, self.why)
         if found < 0:
-            raise _Refused(name, [egraph.data(c).type for c in children])
-        if egraph.datum(found) != egraph.implied(sym, children):
+            raise _Refused(name, [term.type for term in operands])
+        if egraph.facts[found] != egraph.implied(node):
             self.general = False  # more is known of this class than of others that are made like it
         self.steps.append((sym, tuple([term._number for term in operands])))
-        return self.given(found)
+        return self._numbered(found)
 
 
 class _Refused(IllTyped):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from ..egraph.pattern import AttrVar, Each, Pat, Rest, Var
@@ -83,6 +84,7 @@ class Rule:
             raise RuleError(f"rule {self.name!r}: key= is for k-way rules, which name the shared= variables")
 
 
+@lru_cache(maxsize=4096)
 def parameters(fn: Callable[..., Any]) -> tuple[str, ...]:
     """Names of a function's parameters without default, which say what it wants to know of a match."""
     return tuple(n for n, p in inspect.signature(fn).parameters.items() if p.default is inspect.Parameter.empty)

@@ -59,7 +59,14 @@ class CompiledRule:
         if root:
             calls.insert(0, (_computed_at_run_time, [len(slots)]))
             slots.append((0, 0))
-        return MatchFunction(lambda *values: all(fn(*[values[k] for k in of]) for fn, of in calls), slots)
+
+        def hold(*values: Any) -> bool:
+            for fn, of in calls:  # noqa: SIM110 - all() takes twice as long
+                if not fn(*[values[k] for k in of]):
+                    return False
+            return True
+
+        return MatchFunction(hold, slots)
 
     def _numbered(self, key: Callable[..., Any]) -> MatchFunction:
         """A function that gives equal numbers for equal keys, and None for None."""

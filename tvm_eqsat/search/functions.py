@@ -32,23 +32,29 @@ class MatchFunction:
     ----------
     seen : tuple of (int, int)
         All slots that make a difference.
-    looks : callable
-        From :attr:`EGraph.facts <tvm_eqsat.egraph.tables.Tables.facts>` and a list of matches to what the function can
-        see of each: facts about e-classes, and attributes.
-    operands : callable
-        From a match to all e-classes that the function is given, in the order in which :meth:`call` gives them to a
-        builder.
     """
 
-    __slots__ = ("_classes", "fn", "looks", "operands", "seen", "wanted")
+    __slots__ = ("_classes", "fn", "seen", "wanted")
 
     def __init__(self, fn: Callable[..., Any], wanted: Sequence[Slot], besides: Sequence[Slot] = ()) -> None:
         self.fn = fn
         self.wanted = tuple(wanted)
         self.seen = (*besides, *self.wanted)
-        self.looks = _looks(self.seen)
-        self.operands = operands_of(self.wanted)
         self._classes = [k for k, depth in self.seen if depth >= 0]
+
+    @property
+    def looks(self) -> Callable[[list[int], Sequence[Match]], list[Any]]:
+        """From :attr:`EGraph.facts <tvm_eqsat.egraph.tables.Tables.facts>` and a list of matches to what the function
+        can see of each: facts about e-classes, and attributes.
+        """
+        return _looks(self.seen)
+
+    @property
+    def operands(self) -> Callable[[Match], list[int]]:
+        """From a match to all e-classes that the function is given, in the order in which :meth:`call` gives them to a
+        builder.
+        """
+        return operands_of(self.wanted)
 
     def call(self, builder: Builder, match: Match) -> Any:
         """The function's value."""
@@ -118,11 +124,10 @@ def operands_of(wanted: tuple[Slot, ...]) -> Callable[[Match], list[int]]:
 class Remembered:
     """A guard, or the key of a k-way rule; it is asked only once about matches that look alike."""
 
-    __slots__ = ("_answers", "_chosen", "_function")
+    __slots__ = ("_answers", "_function")
 
     def __init__(self, function: MatchFunction) -> None:
         self._function = function
-        self._chosen = _chosen(function.seen)
         self._answers = PerEGraph[dict[Any, Any]](dict)
 
     def of(self, egraph: EGraph, matches: Sequence[Match]) -> list[Any]:
@@ -131,21 +136,22 @@ class Remembered:
         try:
             return [answers[look] for look in looks]
         except KeyError:
-            self._learn(egraph, matches)
+            self._learn(egraph, looks, matches)
             return [answers[look] for look in looks]
 
     def chosen(self, egraph: EGraph, matches: Sequence[Match], done: Container[Any]) -> list[Match]:
         """The matches for which the answer is true, without those that are done."""
-        answers, chosen = self._answers.of(egraph), self._chosen
+        answers, chosen = self._answers.of(egraph), _chosen(self._function.seen)
         try:
             return chosen(egraph.facts, matches, answers, done)
         except KeyError:
-            self._learn(egraph, matches)
-            return chosen(egraph.facts, matches, answers, done)
+            looks = self._function.looks(egraph.facts, matches)
+            self._learn(egraph, looks, matches)
+            return [m for look, m in zip(looks, matches, strict=True) if answers[look] and m not in done]
 
-    def _learn(self, egraph: EGraph, matches: Sequence[Match]) -> None:
+    def _learn(self, egraph: EGraph, looks: Sequence[Any], matches: Sequence[Match]) -> None:
         answers = self._answers.of(egraph)
-        for look, match in zip(self._function.looks(egraph.facts, matches), matches, strict=True):
+        for look, match in zip(looks, matches, strict=True):
             if look not in answers:
                 answers[look] = self._ask(egraph, match)
 
