@@ -60,9 +60,10 @@ class TensorAnalysis:
         record = OPERATORS[op]
         try:
             record.check_arity(len(children))
-            if op != "opaque" and any(isinstance(c.type, ValueType) for c in children):
+            types: list[Any] = [c.type for c in children]
+            if op != "opaque" and ValueType in map(type, types):
                 return None
-            out = record.infer([c.type for c in children], attrs)  # type: ignore[misc]
+            out = record.infer(types, attrs)
         except (IllTyped, TypeError):
             # TypeError: arithmetic on a symbolic dimension
             return None
@@ -79,8 +80,8 @@ class TensorAnalysis:
             fill = children[0].fill
             if op in ("concat", "stack") and any(c.fill != fill for c in children):
                 fill = None
-        const = min((c.const for c in children), default=CONSTANT)
-        return Info(out, const, fill, const > ACTIVATION and (op in _MERGES or any(c.merged for c in children)))
+        const = min([c.const for c in children], default=CONSTANT)
+        return Info(out, const, fill, const > ACTIVATION and (op in _MERGES or any([c.merged for c in children])))
 
     def merge(self, a: Info, b: Info) -> Info:
         """Data of the union of two e-classes.

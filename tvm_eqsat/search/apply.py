@@ -61,7 +61,7 @@ class CompiledRule:
             slots.append((0, 0))
 
         def hold(*values: Any) -> bool:
-            for fn, of in calls:  # noqa: SIM110 - all() takes twice as long
+            for fn, of in calls:  # all() takes twice as long
                 if not fn(*[values[k] for k in of]):
                     return False
             return True
