@@ -133,7 +133,8 @@ class FormSearch:
 
     def _cost(self, graphs: list[TensorGraph]) -> int:
         """Trials that it takes to measure what wasn't yet."""
-        return self._tuner.first * sum(self._is_open(kernel) for graph in graphs for kernel in self._lower(graph))
+        kernels = (kernel for graph in graphs for kernel in self._lower(graph))
+        return sum(self._tuner.first_batch(kernel) for kernel in kernels if self._is_open(kernel))
 
     def _is_open(self, kernel: Kernel) -> bool:
         return is_tunable(kernel) and self._tuner.store.best(kernel.hash) is None
@@ -143,7 +144,7 @@ class FormSearch:
         total = 0.0
         for kernel in self._lower(graph):
             if self._is_open(kernel):
-                batch = self._tuner.measure(kernel, self._tuner.first)
+                batch = self._tuner.measure(kernel, self._tuner.first_batch(kernel))
                 self._found.trials += batch.trials
                 on_batch(batch)
                 if self._is_open(kernel):

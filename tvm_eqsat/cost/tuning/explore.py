@@ -87,7 +87,7 @@ def explore(
             break
         left = limit - done.trials
         mine = {key for race, program in zip(races, ahead, strict=True) for key in race.calls(program)}
-        spare = trials - done.trials - tuner.first * len(untuned(races, ahead, tuner))
+        spare = trials - done.trials - cost_of_first_batches(races, ahead, tuner)
         affordable = [key for key, (k, _) in stakes.items() if key in mine or min(tuner.next_batch(k), left) <= spare]
         if left <= 0 or not affordable:
             break
@@ -110,15 +110,16 @@ def leading(
     found = []
     for race in races:
         numbers = range(len(race.programs))
-        affordable = [i for i in numbers if tuner.first * len(untuned([race], [i], tuner)) <= trials]
+        affordable = [i for i in numbers if cost_of_first_batches([race], [i], tuner) <= trials]
         found.append(race.leader(seconds, affordable))
     return found
 
 
-def untuned(races: Sequence[Race], programs: Sequence[int], tuner: KernelTuner) -> set[int]:
-    """Kernels of some programs, one of each race, that were never measured and can be."""
-    kernels = [k for race, i in zip(races, programs, strict=True) for k, _ in race.calls(i).values()]
-    return {k.hash for k in kernels if is_tunable(k) and tuner.store.best(k.hash) is None and not tuner.exhausted(k)}
+def cost_of_first_batches(races: Sequence[Race], programs: Sequence[int], tuner: KernelTuner) -> int:
+    """Trials that kernels of some programs, one of each race, need which were never measured and can be."""
+    kernels = {k.hash: k for race, i in zip(races, programs, strict=True) for k, _ in race.calls(i).values()}
+    untuned = [k for k in kernels.values() if is_tunable(k) and tuner.store.best(k.hash) is None]
+    return sum(tuner.first_batch(k) for k in untuned if not tuner.exhausted(k))
 
 
 def _stakes(

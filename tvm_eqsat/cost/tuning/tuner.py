@@ -27,6 +27,7 @@ from tvm.target import Target
 from ..engine import IN_PROGRAM, engine
 from ..intrinsics import load_intrinsics
 from ..lower import Kernel
+from ..roofline import Kind
 from ..store import KernelStore, Settings
 from ..store.format import FAILED
 from ..threads import available_cores
@@ -70,6 +71,8 @@ def never() -> bool:
 
 #: Trials of a kernel's first batch, where register tiles are searched: most kernels are near their best after these.
 _FIRST = 4
+#: Kinds of kernels for which MetaSchedule's space for CPUs has a single schedule.
+_ONE_SCHEDULE = frozenset({Kind.STREAM, Kind.SHUFFLE})
 
 
 def batch_size(trials: int, kernels: int) -> int:
@@ -113,7 +116,7 @@ class KernelTuner:
     trials, failed : int
         Trials so far, and those of them that couldn't be built or run.
     batch, first : int
-        Trials measured at a time, and the first time; :meth:`plan` sets them.
+        Trials measured at a time, and the first time where there is something to choose; :meth:`plan` sets them.
     """
 
     def __init__(
@@ -162,9 +165,14 @@ class KernelTuner:
         self.batch = size
         self.first = min(size, _FIRST) if self._tiles else size
 
+    def first_batch(self, kernel: Kernel) -> int:
+        """How many trials a kernel should get the first time."""
+        single = kernel.work.kind in _ONE_SCHEDULE and str(self.target.kind.name) == "llvm"
+        return 1 if single else self.first
+
     def next_batch(self, kernel: Kernel) -> int:
         """How many trials a kernel should get at a time now."""
-        return self.first if self.store.best(kernel.hash) is None else self.batch
+        return self.first_batch(kernel) if self.store.best(kernel.hash) is None else self.batch
 
     def exhausted(self, kernel: Kernel) -> bool:
         """Whether more trials are of no use: there is nothing new to try, or nothing has ever run."""
