@@ -48,6 +48,12 @@ MODULES = {
     "unfolded constants": lambda: module(
         lambda e, x: e(op.add(x, e(op.broadcast_to(e(op.multiply(constant(16, 1, 1), constant(16, 1, 1))), X)))), X
     ),
+    "dropout, and folded weights": lambda: module(
+        lambda e, x: conv(
+            e, e(relax.TupleGetItem(e(op.nn.dropout(e(op.nn.relu(x)))), 0)), e(op.multiply(constant(*W), constant(*W)))
+        ),
+        X,
+    ),
     "scalar constant": lambda: module(lambda e, x: e(op.multiply(x, relax.const(2.0))), X),
     "folded scalar": lambda: module(
         lambda e, x: e(op.multiply(x, e(op.add(relax.const(2.0), relax.const(1.0))))), X

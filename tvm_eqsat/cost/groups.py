@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import tvm
 from tvm import relax, tirx
 
+from .legalize import Loops
+
 #: For each operator the number of its loops and where its operands come from; then where the results come from.
 Key = tuple[Any, ...]
 
@@ -37,33 +39,37 @@ class Group(NamedTuple):
     inside: bool
 
 
-def groups_of(mod: tvm.IRModule, loops: Mapping[str, int]) -> list[Group] | None:
-    """All calls of groups, each of its own.
+def groups_of(mod: tvm.IRModule, loops: Mapping[str, Loops]) -> tuple[list[Group], list[relax.Call]] | None:
+    """All calls of groups, each of its own, and all other calls.
 
     Parameters
     ----------
     mod : tvm.IRModule
         A module after FuseOps.
-    loops : mapping of str to int
-        The numbers of the functions that hold the loops of operators, by name.
+    loops : mapping of str to Loops
+        The functions that stand for the loops of operators, by name.
 
     Returns
     -------
-    list of Group or None
+    tuple of list of Group and list of relax.Call, or None
         None if some group can't be told apart by its structure: it has loops without a number, symbolic shapes, or
         something unusual.
     """
     found: list[Group] = []
+    others: list[relax.Call] = []
     keys: dict[str, Key | None] = {}
     for func in mod.functions.values():
         if not isinstance(func, relax.Function) or is_group(func):
             continue
-        for binding in _bindings(func):
+        for binding in bindings_of(func):
             value = binding.value
             if not isinstance(value, relax.Call):
+                if isinstance(value, relax.If):
+                    return None
                 continue
-            function = value.args[0] if _is_call_tir(value) else value.op
+            function = value.args[0] if is_call_tir(value) else value.op
             if not isinstance(function, tvm.ir.GlobalVar):
+                others.append(value)
                 continue
             name = str(function.name_hint)
             if name not in keys:
@@ -73,7 +79,7 @@ def groups_of(mod: tvm.IRModule, loops: Mapping[str, int]) -> list[Group] | None
                 return None
             inside = isinstance(binding.var, relax.DataflowVar)
             found.append(Group((inside, *key), function, value, inside))
-    return found
+    return found, others
 
 
 def alone(mod: tvm.IRModule, group: Group) -> tvm.IRModule:
@@ -81,14 +87,16 @@ def alone(mod: tvm.IRModule, group: Group) -> tvm.IRModule:
     function = mod[group.function]
     parts = {group.function: function}
     if isinstance(function, relax.Function):
-        parts |= {b.value.args[0]: mod[b.value.args[0]] for b in _bindings(function) if isinstance(b.value, relax.Call)}
+        parts |= {
+            b.value.args[0]: mod[b.value.args[0]] for b in bindings_of(function) if isinstance(b.value, relax.Call)
+        }
     types = [arg.ty for arg in _operands(group.call)]
     parameters = [relax.Var(f"x{i}", ty) for i, ty in enumerate(types)]
     builder = relax.BlockBuilder(tvm.IRModule(parts))
     with builder.function("main", parameters):
         with builder.dataflow():
             call = group.call
-            arguments = [call.args[0], relax.Tuple(parameters)] if _is_call_tir(call) else parameters
+            arguments = [call.args[0], relax.Tuple(parameters)] if is_call_tir(call) else parameters
             result = relax.Call(call.op, arguments, call.attrs, call.ty_args)
             out = builder.emit_output(relax.Tuple([builder.emit(result)]) if group.inside else result)
         builder.emit_func_output(out)
@@ -100,27 +108,29 @@ def is_group(func: relax.Function) -> bool:
     return bool(func.attrs and "Primitive" in func.attrs)
 
 
-def _is_call_tir(call: relax.Call) -> bool:
+def is_call_tir(call: relax.Call) -> bool:
+    """Whether it calls loops."""
     return str(getattr(call.op, "name", "")) == "relax.call_tir"
 
 
 def _operands(call: relax.Call) -> list[Any]:
-    return list(call.args[1].fields) if _is_call_tir(call) else list(call.args)
+    return list(call.args[1].fields) if is_call_tir(call) else list(call.args)
 
 
-def _bindings(func: relax.Function) -> list[Any]:
+def bindings_of(func: relax.Function) -> list[Any]:
+    """All bindings of a function."""
     blocks = func.body.blocks if isinstance(func.body, relax.SeqExpr) else []
     return [binding for block in blocks for binding in block.bindings]
 
 
-def _key_of(func: Any, name: str, loops: Mapping[str, int]) -> Key | None:
+def _key_of(func: Any, name: str, loops: Mapping[str, Loops]) -> Key | None:
     if isinstance(func, tirx.PrimFunc):
-        return (loops[name],) if name in loops else None
+        return (loops[name].number,) if name in loops else None
     if not isinstance(func, relax.Function) or not is_group(func):
         return None
     places: dict[Any, Any] = {p: i for i, p in enumerate(func.params)}
     operators: list[tuple[int, tuple[Any, ...]]] = []
-    for binding in _bindings(func):
+    for binding in bindings_of(func):
         value = binding.value
         if isinstance(value, relax.Var) and value in places:  # another name
             places[binding.var] = places[value]
@@ -128,21 +138,21 @@ def _key_of(func: Any, name: str, loops: Mapping[str, int]) -> Key | None:
         if isinstance(value, relax.TupleGetItem) and value.tuple_value in places:
             places[binding.var] = places[value.tuple_value], int(value.index)
             continue
-        if not isinstance(value, relax.Call) or not _is_call_tir(value) or len(value.args) != 2:
+        if not isinstance(value, relax.Call) or not is_call_tir(value) or len(value.args) != 2:
             return None
-        number = loops.get(str(value.args[0].name_hint))
+        known = loops.get(str(value.args[0].name_hint))
         operands = tuple(places.get(operand, -1) for operand in value.args[1].fields)
-        if number is None or -1 in operands:
+        if known is None or -1 in operands:
             return None
         places[binding.var] = len(func.params) + len(operators)
-        operators.append((number, operands))
+        operators.append((known.number, operands))
     body = func.body.body
     results = tuple(places.get(r, -1) for r in (body.fields if isinstance(body, relax.Tuple) else [body]))
     return None if -1 in results else (len(func.params), tuple(operators), isinstance(body, relax.Tuple), results)
 
 
 def _is_static(call: relax.Call) -> bool:
-    if _is_call_tir(call) and len(call.args) != 2:
+    if is_call_tir(call) and len(call.args) != 2:
         return False
     types = [operand.ty for operand in _operands(call)]
     return not any(isinstance(ty, relax.TupleType) for ty in types) and all(map(_has_static_shape, [call.ty, *types]))

@@ -14,9 +14,10 @@ from tvm import relax, tirx
 from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target
 
-from .groups import Key, alone, groups_of, is_group
+from ..graph.ops import BY_RELAX_NAME
+from .groups import Key, alone, bindings_of, groups_of, is_call_tir, is_group
 from .kernel_work import work_of
-from .legalize import legalize_pass
+from .legalize import Loops, legalize_pass, with_loops
 from .prepack import marking_passes
 from .roofline import Kind, Work
 
@@ -86,29 +87,36 @@ def kernels(mod: tvm.IRModule, target: Target, *, prepack: bool = False) -> list
     list of Kernel
         By name.
     """
-    first: list[Any] = []
-    if (prepared := _without_folded(mod)) is not mod:
-        first = [relax.transform.CanonicalizeBindings(), relax.transform.DeadCodeElimination()]
-    loops: dict[str, int] = {}
+    prepared = _without_folded(mod)
+    operators = _operators(prepared)
+    loops: dict[str, Loops] = {}
     with target:
-        for step in (*relax.pipeline.library_dispatch_passes(target), *relax.pipeline.legalize_passes(target)):
+        # Samplers, sorts and scans may be a library's to run; none of what we know by name is one.
+        dispatch = (
+            [] if operators <= {*BY_RELAX_NAME, "relax.call_tir"} else relax.pipeline.library_dispatch_passes(target)
+        )
+        first: list[Any] = []
+        if prepared is not mod:  # parameters have other names, of which fusion would make something
+            first = [relax.transform.CanonicalizeBindings(), relax.transform.DeadCodeElimination()]
+        for step in (*dispatch, *relax.pipeline.legalize_passes(target)):
             name = str(step.info.name)
             if name == "FuseTIR":
                 break  # on GPUs scheduling follows
             if name == "LegalizeOps":
-                step, loops = legalize_pass(prepared, target)
+                step, loops = legalize_pass(prepared, operators, target)
             if name != "FoldConstant":
                 first.append(step)
         fused = tvm.transform.Sequential(first)(prepared)
         last = [step, *(marking_passes() if prepack else []), relax.transform.RewriteDataflowReshape()]
         lower = tvm.transform.Sequential(last)
-        groups = None if prepack else groups_of(fused, loops)  # a weight's mark depends on what it is in the program
-        if groups is None:
-            return _merged(_kernels(lower(fused)))
-        found = _foreign(_calls(fused)[1])
+        calls = None if prepack else groups_of(fused, loops)  # a weight's mark depends on what it is in the program
+        if calls is None:
+            return _merged(_kernels(lower(with_loops(fused, loops))))
+        groups, others = calls
+        found = _foreign(Counter(map(_foreign_name, others)))
         for group in groups:
             if group.key not in _groups:
-                _groups[group.key] = _kernels(lower(alone(fused, group)))
+                _groups[group.key] = _kernels(lower(with_loops(alone(fused, group), loops)))
             found += [replace(kernel, name=str(group.function.name_hint)) for kernel in _groups[group.key]]
     while len(_groups) > _LIMIT:
         _groups.pop(next(iter(_groups)))
@@ -122,7 +130,7 @@ def _kernels(lowered: tvm.IRModule) -> list[Kernel]:
 
 
 def _foreign(calls: Counter[str]) -> list[Kernel]:
-    return [Kernel(name, count, _OTHER) for name, count in calls.items()]
+    return [Kernel(name, count, _OTHER) for name, count in calls.items() if name]
 
 
 def _merged(found: Iterable[Kernel]) -> list[Kernel]:
@@ -163,20 +171,33 @@ def _calls(mod: tvm.IRModule) -> tuple[Counter[str], Counter[str]]:
     found, others = Counter[str](), Counter[str]()
 
     def visit(expr: Any) -> None:
-        if not isinstance(expr, relax.Call) or isinstance(expr.op, relax.GlobalVar | relax.Var):
-            return
-        name = str(getattr(expr.op, "global_symbol", getattr(expr.op, "name", "")))
-        if name == "relax.call_tir":
-            found[str(expr.args[0].name_hint)] += 1
-        elif name.startswith(("relax.call_dps", "relax.call_pure", "relax.call_inplace")):
-            others[str(getattr(expr.args[0], "global_symbol", name))] += 1
-        elif name and name not in _CALLS and not name.startswith(_FREE):
-            others[name] += 1
+        if isinstance(expr, relax.Call):
+            if is_call_tir(expr):
+                found[str(expr.args[0].name_hint)] += 1
+            else:
+                others[_foreign_name(expr)] += 1
 
     for func in mod.functions.values():
         if isinstance(func, relax.Function) and not is_group(func):
             relax.analysis.post_order_visit(func, visit)
     return found, others
+
+
+def _operators(mod: tvm.IRModule) -> set[str]:
+    """Names of the operators that a module calls."""
+    bindings = (b for f in mod.functions.values() if isinstance(f, relax.Function) for b in bindings_of(f))
+    values = (binding.value for binding in bindings)
+    return {str(v.op.name) for v in values if isinstance(v, relax.Call) and isinstance(v.op, tvm.ir.Op)}
+
+
+def _foreign_name(call: relax.Call) -> str:
+    """What a call runs that isn't of loops; empty if that is nothing."""
+    if isinstance(call.op, relax.GlobalVar | relax.Var):
+        return ""
+    name = str(getattr(call.op, "global_symbol", getattr(call.op, "name", "")))
+    if name.startswith(("relax.call_dps", "relax.call_pure", "relax.call_inplace")):
+        return str(getattr(call.args[0], "global_symbol", name))
+    return "" if name in _CALLS or name.startswith(_FREE) else name
 
 
 # -- what is known before the first run ---------------------------------------------------------------------------
