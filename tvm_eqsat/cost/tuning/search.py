@@ -13,7 +13,8 @@ from tvm.s_tir.meta_schedule.search_strategy import MeasureCandidate
 from tvm.target import Target
 
 from ..lower import Kernel
-from ..space import TileProposals, tiled_space
+from ..roofline import Kind
+from ..space import SquareProposals, TileProposals, tiled_space
 from ..store import KernelStore
 
 # Proposals in a row that hold nothing new before a kernel counts as tried out.
@@ -29,8 +30,8 @@ _LEADING = 0.75
 class KernelSearch:
     """Proposes schedules of a kernel that were not measured before, in this run or an earlier one.
 
-    They come from two design spaces: MetaSchedule's own, and register tiles (:mod:`..space`), which come first.
-    Whichever holds the best schedule so far gets most of the trials.
+    They come from two design spaces: MetaSchedule's own, and register tiles (:mod:`..space`), which come first; for
+    kernels that turn data, squares. Whichever holds the best schedule so far gets most of the trials.
 
     Parameters
     ----------
@@ -76,11 +77,7 @@ class KernelSearch:
         self._seen = {str(record.trace) for record in known}
         self._random = np.random.RandomState([seed, kernel.hash & 0xFFFFFFFF, len(known)])
         self._evolving = False
-        self._tiles = (
-            TileProposals(kernel.mod, target, int(target.attrs.get("num-cores", threads)), self._random)
-            if tiles
-            else None
-        )
+        self._tiles = self._own_space() if tiles else None
         self._best = {True: inf, False: inf}  # of register tiles, and of MetaSchedule's schedules
         self._context = self._start(ms.search_strategy.ReplayTrace(), "post-order-apply")
 
@@ -95,9 +92,15 @@ class KernelSearch:
             ms.search_strategy.EvolutionarySearch(population_size=population, genetic_num_iters=3), self._both()
         )
 
+    def _own_space(self) -> TileProposals | SquareProposals:
+        threads = int(self.target.attrs.get("num-cores", self.threads))
+        if self.kernel.work.kind is Kind.SHUFFLE:
+            return SquareProposals(self.kernel.mod, self.target, threads)
+        return TileProposals(self.kernel.mod, self.target, threads, self._random)
+
     def _both(self) -> Any:
         """Both design spaces."""
-        if self._tiles is None or self._tiles.exhausted:
+        if not isinstance(self._tiles, TileProposals) or self._tiles.exhausted:
             return "post-order-apply"
         stock = ms.space_generator.PostOrderApply()
         return ms.space_generator.SpaceGeneratorUnion([tiled_space(self.target), stock])

@@ -28,6 +28,7 @@ from ..engine import IN_PROGRAM, engine
 from ..intrinsics import load_intrinsics
 from ..lower import Kernel
 from ..roofline import Kind
+from ..space.squares import ROWS
 from ..store import KernelStore, Settings
 from ..store.format import FAILED
 from ..threads import available_cores
@@ -71,8 +72,8 @@ def never() -> bool:
 
 #: Trials of a kernel's first batch, where register tiles are searched: most kernels are near their best after these.
 _FIRST = 4
-#: Kinds of kernels for which MetaSchedule's space for CPUs has a single schedule.
-_ONE_SCHEDULE = frozenset({Kind.STREAM, Kind.SHUFFLE})
+#: All schedules that there are, for CPUs, of kernels that only move data: MetaSchedule's, and squares that turn it.
+_FEW = {Kind.STREAM: 1, Kind.SHUFFLE: 1 + len(ROWS)}
 
 
 def batch_size(trials: int, kernels: int) -> int:
@@ -167,8 +168,8 @@ class KernelTuner:
 
     def first_batch(self, kernel: Kernel) -> int:
         """How many trials a kernel should get the first time."""
-        single = kernel.work.kind in _ONE_SCHEDULE and str(self.target.kind.name) == "llvm"
-        return 1 if single else self.first
+        few = _FEW.get(kernel.work.kind, self.first) if str(self.target.kind.name) == "llvm" else self.first
+        return min(few, self.first)
 
     def next_batch(self, kernel: Kernel) -> int:
         """How many trials a kernel should get at a time now."""
