@@ -64,10 +64,14 @@ def from_library(path: str | Path, inputs: Inputs) -> Program:
     run = machine["main"]
 
     def call() -> list[np.ndarray]:
-        found = run(*tensors)
-        return [found.numpy()] if isinstance(found, tvm.runtime.Tensor) else [item.numpy() for item in found]
+        return results_of(run(*tensors))
 
     return call
+
+
+def results_of(found: Any) -> list[np.ndarray]:
+    """What a module of TVM returned, as arrays. They aren't copied, as those of other runtimes aren't."""
+    return [np.from_dlpack(item) for item in ([found] if isinstance(found, tvm.runtime.Tensor) else found)]
 
 
 def onnxruntime(model: ModelProto, inputs: Inputs, threads: int) -> Program:

@@ -17,7 +17,7 @@ from tvm.s_tir.meta_schedule.database import Database
 from tvm.target import Target
 from tvm.tirx import PrimFunc
 
-from examples.programs import Inputs, Program
+from examples.programs import Inputs, Program, results_of
 from tvm_eqsat.cost.lower import Kernel, kernel_of
 from tvm_eqsat.lowering import lowering
 
@@ -54,8 +54,7 @@ class Together:
         run, tensors = self._machine[_name(number)], [tvm.runtime.tensor(value) for value in inputs.values()]
 
         def call() -> list[np.ndarray]:
-            found = run(*tensors)
-            return [found.numpy()] if isinstance(found, tvm.runtime.Tensor) else [item.numpy() for item in found]
+            return results_of(run(*tensors))
 
         return call
 
