@@ -121,7 +121,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     try:
         others = dict(_setting(text) for text in args.set)
         values = (args.values or ",".join(LAYOUTS)).split(",")
-        args.choices = {text: EqSatOptions().with_(**others, **{args.option: _value(text)}) for text in values}
+        args.choices = {
+            text: EqSatOptions(prepack=True).with_(**others, **{args.option: _value(text)}) for text in values
+        }
         args.trials = sorted(int(n) for n in args.trials.split(","))
     except (OptionError, ValueError) as err:
         parser.error(str(err))

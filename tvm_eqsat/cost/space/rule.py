@@ -10,8 +10,8 @@ The loops become, from outside in::
 with what follows on the sum (bias, activation) applied to each tile as soon as it is complete. Sums are kept in a
 buffer of the tile's size, whose indices are all constants after unrolling: LLVM keeps it in registers. A panel whose
 rows lie far apart in memory can be copied first, so that it lies side by side in the cache (Goto and van de Geijn,
-"Anatomy of high-performance matrix multiplication", 2008); padding is made for everything at once, or by each block
-for itself.
+"Anatomy of high-performance matrix multiplication", 2008); padding is made for everything at once, by each block
+for itself, or, for short sums, where it is read.
 
 Columns need not be neighbours in the output: a convolution in NCHW is computed in vectors of filters, as in NHWC, and
 each tile is turned when it is stored. Its input can be copied with channels last first, in the course of padding.
@@ -48,6 +48,8 @@ _VALUE = "registers"
 # Tells TVM to compile a loop's last iteration by itself, where the others need no conditions.
 _PARTITION = "pragma_loop_partition_hint"
 _REDUCE = 2  # IterVar.CommReduce
+#: Where padding is made, see :func:`tile`.
+FIRST, NEAR, INLINE = "first", "near", "inline"
 
 
 @derived_object
@@ -78,11 +80,13 @@ class RegisterTiles(ms.schedule_rule.PyScheduleRule):
         found = []
         padded = bool(sch.get_producers(block))
         for packed, fed in product(_packings(sch, block, axes), (True, False) if axes.scattered else (False,)):
-            for near in (False, True) if padded or fed else (False,):
+            # a long sum reads its padding too often to ask each time where it is
+            places = [FIRST, NEAR, *([INLINE] if is_short(axes) and not fed else [])] if padded or fed else [FIRST]
+            for padding in places:
                 for fused in (True, False):
                     copy = sch.copy()
                     try:
-                        tile(copy, block, axes, self.registers, fused=fused, packed=packed, fed=fed, near=near)
+                        tile(copy, block, axes, self.registers, fused=fused, packed=packed, fed=fed, padding=padding)
                     except ScheduleError:
                         continue
                     found.append(copy)
@@ -124,7 +128,7 @@ def tile(
     fused: bool,
     packed: bool,
     fed: bool,
-    near: bool,
+    padding: str,
 ) -> None:
     """Schedule a sum of products, and all other statements of the kernel.
 
@@ -144,8 +148,9 @@ def tile(
         Whether the panel is copied.
     fed : bool
         Whether the other operand is copied into the order in which the sum walks through it.
-    near : bool
-        Whether each block makes its padding, or this copy, for itself.
+    padding : str
+        Whether padding, or this copy, is made first; by each block for itself; or padding not at all: whoever reads it
+        sees to it.
 
     Raises
     ------
@@ -154,6 +159,9 @@ def tile(
     """
     if fed:
         _feed(sch, block, axes)
+    if padding == INLINE:
+        for producer in sch.get_producers(block):
+            sch.compute_inline(producer)
     producers = sch.get_producers(block)
     consumers = sch.get_consumers(block)
     lanes = lanes_of(axes, registers)
@@ -203,7 +211,8 @@ def tile(
     for loop in (*unrolled, vector, *(steps if is_short(axes) else ())):
         sch.unroll(loop)
 
-    if near and shared:
+    near = padding == NEAR and bool(shared)
+    if near:
         outermost = sch.fuse(*shared)
         for producer in producers:
             sch.compute_at(producer, outermost, preserve_unit_loops=True)
@@ -216,7 +225,7 @@ def tile(
         sch.compute_at(panel, panels, preserve_unit_loops=True)
         _vectorize(sch, sch.get_loops(panel)[-1], lanes)
     sch.parallel(outermost)
-    for other in (*(() if near and shared else producers), *(c for c in consumers if c is not last)):
+    for other in (*(() if near else producers), *(c for c in consumers if c is not last)):
         *around, innermost_loop = sch.get_loops(other)
         if fed and _is_feed(sch, other, block, axes):
             _walk(sch, other, axes)

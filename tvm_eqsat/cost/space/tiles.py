@@ -132,13 +132,19 @@ def rate(rows: int, vectors: int, axes: Contraction, registers: Registers) -> fl
     """Multiply-adds in a cycle, also where the last tile has fewer rows."""
     extent = rows if axes.row is None else axes.extents[axes.row]
     whole, rest = divmod(extent, rows)
-    parts = [(whole * rows, speed(rows, vectors, registers)), (rest, speed(rest, vectors, registers) if rest else 1.0)]
+    gathered = lanes_of(axes, registers) if axes.stride > 1 else 0
+    fast = [speed(r, vectors, registers, gathered) if r else 1.0 for r in (rows, rest)]
+    parts = list(zip((whole * rows, rest), fast, strict=True))
     return 0.0 if parts[0][1] == 0 else extent / sum(amount / fast for amount, fast in parts)
 
 
-def speed(rows: int, vectors: int, registers: Registers) -> float:
-    """Multiply-adds in a cycle of a tile, modelled; 0 if it doesn't fit in the registers."""
-    sums, loads = rows * vectors, rows + _PANEL * vectors
+def speed(rows: int, vectors: int, registers: Registers, gathered: int = 0) -> float:
+    """Multiply-adds in a cycle of a tile, modelled; 0 if it doesn't fit in the registers.
+
+    If ``gathered`` isn't 0, vectors of the panel are loaded in so many pieces, and for each row anew.
+    """
+    sums = rows * vectors
+    loads = rows + (sums * gathered or _PANEL * vectors)
     excess = sums + vectors + 1 - registers.count
     if excess > 2:
         return 0.0
