@@ -20,7 +20,7 @@ from tvm import relax
 from tvm.relax.frontend.onnx import from_onnx
 
 from examples.models import MODELS, random_inputs
-from examples.programs import TOLERANCE, difference, onnxruntime
+from examples.programs import TOLERANCE, difference, onnxruntime, results_of
 from tvm_eqsat.cost.threads import available_cores, use_threads
 from tvm_eqsat.transform import host_target
 from tvm_eqsat.verify.module import compile_quickly
@@ -64,8 +64,7 @@ def check(model: ModelProto, *, seed: int = 0, **options: object) -> Check:
     relax.analysis.well_formed(mod)
     machine = compile_quickly(mod, target)
     inputs = random_inputs(model, seed=seed)
-    found = machine["main"](*[tvm.runtime.tensor(value) for value in inputs.values()])
-    outputs = [found.numpy()] if isinstance(found, tvm.runtime.Tensor) else [item.numpy() for item in found]
+    outputs = results_of(machine["main"](*[tvm.runtime.tensor(value) for value in inputs.values()]))
     expected = onnxruntime(model, inputs, available_cores())()
     report = optimize.report
     return Check(

@@ -37,7 +37,7 @@ class DataTable:
     its integers stay valid across snapshots.
     """
 
-    __slots__ = ("_analysis", "_ids", "_merged", "_symbols", "made", "values")
+    __slots__ = ("_analysis", "_ids", "_made", "_merged", "_symbols", "values")
 
     ILL_TYPED = -1
 
@@ -46,21 +46,21 @@ class DataTable:
         self._symbols = symbols
         self.values: list[Any] = []
         self._ids: dict[Any, int] = {}
-        self.made: dict[tuple[int, ...], int] = {}
+        self._made: dict[tuple[int, ...], int] = {}
         self._merged: dict[tuple[int, int], int] = {}
 
     def make(self, key: tuple[int, ...]) -> int:
         """Data of ``(symbol, data of each operand...)``; ``ILL_TYPED`` if there is none."""
-        found = self.made.get(key)
+        found = self._made.get(key)
         if found is None:
             value: Any = None
             if self._analysis is not None:
                 sym, children = key[0], [self.values[d] for d in key[1:]]
                 value = self._analysis.make(self._symbols.ops[sym], self._symbols.attrs[sym], children)
                 if value is None:
-                    self.made[key] = self.ILL_TYPED
+                    self._made[key] = self.ILL_TYPED
                     return self.ILL_TYPED
-            found = self.made[key] = self._intern(value)
+            found = self._made[key] = self._intern(value)
         return found
 
     def merge(self, a: int, b: int) -> int:

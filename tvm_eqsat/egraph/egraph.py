@@ -52,22 +52,9 @@ class EGraph(Tables):
         int
             Class id, or -1 if the node is ill-typed.
         """
-        parent, find = self._sets.parent, self._sets.find
-        return self.add_canonical((sym, *[c if c < 0 or parent[c] == c else find(c) for c in children]), why)
-
-    def add_canonical(self, node: ENode, why: int = 0) -> int:
-        """:meth:`add` for a node whose children are canonical."""
-        c = self._memo.get(node, -1)
-        if c >= 0:
-            return self._sets.find(c)
-        if -1 in node:
-            return -1
-        datum = self._data_table.make((node[0], *map(self._data.__getitem__, node[1:])))
-        if datum < 0:
-            return -1
-        if self._shared:
-            self._unshare()
-        return self._insert(node, datum, why)
+        classes = list(children)
+        self.add_all([(sym, range(len(classes)))], classes, why)
+        return classes[-1]
 
     def add_all(self, steps: Iterable[tuple[int, Iterable[int]]], classes: list[int], why: int = 0) -> None:
         """Add nodes one after the other, as :meth:`add` does.
@@ -82,7 +69,7 @@ class EGraph(Tables):
         why : int
             From :meth:`reason_id`: what makes these nodes, if they are new.
         """
-        memo, parent, data, table = self._memo, self._sets.parent, self._data, self._data_table
+        memo, parent, data, make = self._memo, self._sets.parent, self._data, self._data_table.make
         for k, c in enumerate(classes):  # those that are appended are canonical
             if c >= 0 and parent[c] != c:
                 classes[k] = self._sets.find(c)
@@ -94,10 +81,7 @@ class EGraph(Tables):
                 while parent[c] != c:
                     parent[c] = c = parent[parent[c]]
             elif -1 not in node:
-                key = (sym, *map(data.__getitem__, node[1:]))
-                datum = table.made.get(key)
-                if datum is None:
-                    datum = table.make(key)
+                datum = make((sym, *map(data.__getitem__, node[1:])))
                 if datum >= 0:
                     if self._shared:
                         self._unshare()
@@ -182,11 +166,10 @@ class EGraph(Tables):
                     self._stale += parents[c]
             data[keep] = merged
         self._operators[keep] |= self._operators[gone]
-        self._sets.parent[gone] = keep
+        self._sets.union(keep, gone)
+        # Most often a new node comes into an older class, and leaves nothing to put in order.
         if users or moved != (gone,) or gone < ids[keep][-1]:
-            self._dirty[keep] = (
-                None  # most often a new node comes into an older class, and leaves nothing to put in order
-            )
+            self._dirty[keep] = None
         if users:
             self._pending += users
             self._own_parents(keep).extend(users)

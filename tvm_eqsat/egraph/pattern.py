@@ -101,14 +101,17 @@ def attr_vars(pat: Pat) -> tuple[str, ...]:
 
 def depth(pat: Pat) -> int:
     """Levels of operators: 1 for a pattern whose children are all variables."""
-    below = [child.pattern if isinstance(child, Each) else child for child in pat.children]
-    return 1 + max((depth(child) for child in below if isinstance(child, Pat)), default=0)
+    return 1 + max(map(depth, _below(pat)), default=0)
 
 
 def size(pat: Pat) -> int:
     """Number of operators."""
-    below = [child.pattern if isinstance(child, Each) else child for child in pat.children]
-    return 1 + sum([size(child) for child in below if isinstance(child, Pat)])
+    return 1 + sum(map(size, _below(pat)))
+
+
+def _below(pat: Pat) -> list[Pat]:
+    children = [child.pattern if isinstance(child, Each) else child for child in pat.children]
+    return [child for child in children if isinstance(child, Pat)]
 
 
 def _occurrences(pat: Pat, eaches: Iterator[int], inside: int = 0) -> Iterator[tuple[str, str, int]]:

@@ -94,7 +94,7 @@ class Tables:
         self._period = 0
         self._last_change = -1  # in which period
         self._touched: dict[tuple[int, int], Touched] = {}  # by period and depth, until something changes
-        self._unions = 0
+        self._unions = 0  # each has ended a class
         # A snapshot shares the tables with the e-graph until either the next addition or union copies them.
         self._shared = False
         self._own = bytearray()  # whether _parents[c] has been copied since

@@ -89,12 +89,9 @@ class Builder:
 
     def given(self, cls: int) -> Term:
         """The term of an operand."""
-        return self._numbered(self._egraph.find(cls))
-
-    def _numbered(self, cls: int) -> Term:
-        classes = self.classes
-        classes.append(cls)
-        return Term(self, cls, len(classes) - 1)
+        cls = self._egraph.find(cls)
+        self.classes.append(cls)
+        return Term(self, cls, len(self.classes) - 1)
 
     def add(self, name: str, attrs: tuple[Any, ...], operands: Sequence[Term]) -> Term:
         """Add one node.
@@ -106,14 +103,16 @@ class Builder:
         """
         egraph = self._egraph
         sym = egraph.symbols.intern(name, attrs)
-        node = (sym, *[term._cls for term in operands])
-        found = egraph.add_canonical(node, self.why)
+        step = (sym, tuple([term._number for term in operands]))
+        egraph.add_all([step], self.classes, self.why)
+        found = self.classes[-1]
         if found < 0:
+            self.classes.pop()
             raise _Refused(name, [term.type for term in operands])
-        if egraph.facts[found] != egraph.implied(node):
+        if egraph.facts[found] != egraph.implied((sym, *[term._cls for term in operands])):
             self.general = False  # more is known of this class than of others that are made like it
-        self.steps.append((sym, tuple([term._number for term in operands])))
-        return self._numbered(found)
+        self.steps.append(step)
+        return Term(self, found, len(self.classes) - 1)
 
 
 class _Refused(IllTyped):

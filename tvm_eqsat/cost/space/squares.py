@@ -35,11 +35,13 @@ class SquareProposals:
     """
 
     def __init__(self, mod: tvm.IRModule, target: Target, threads: int) -> None:
-        self._mod = mod
-        self._threads = threads
-        self._lanes = registers_of(target).lanes(32) if target.kind.name == "llvm" else 0
-        self._open = list(ROWS) if self._lanes else []
+        self._open: list[Schedule] = []
         self._proposed: set[str] = set()
+        if target.kind.name == "llvm":
+            lanes = registers_of(target).lanes(32)
+            found = [squares(mod, lanes * rows, lanes, threads) for rows in ROWS]
+            self._open = [sch for sch in found if sch is not None]
+            self._args = ArgInfo.from_entry_func(mod, remove_preproc=True)
 
     @property
     def exhausted(self) -> bool:
@@ -48,13 +50,11 @@ class SquareProposals:
 
     def next(self) -> MeasureCandidate | None:
         """Another schedule; None if there is none left."""
-        while self._open:
-            sch = squares(self._mod, self._lanes * self._open.pop(0), self._lanes, self._threads)
-            if sch is not None:
-                self._proposed.add(str(sch.trace))
-                return MeasureCandidate(sch, ArgInfo.from_entry_func(self._mod, remove_preproc=True))
-            self._open.clear()
-        return None
+        if not self._open:
+            return None
+        sch = self._open.pop(0)
+        self._proposed.add(str(sch.trace))
+        return MeasureCandidate(sch, self._args)
 
     def learn(self, candidate: MeasureCandidate, seconds: float) -> bool:
         """Whether a schedule was proposed here."""

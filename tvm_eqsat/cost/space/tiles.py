@@ -133,8 +133,8 @@ def rate(rows: int, vectors: int, axes: Contraction, registers: Registers) -> fl
     extent = rows if axes.row is None else axes.extents[axes.row]
     whole, rest = divmod(extent, rows)
     gathered = lanes_of(axes, registers) if axes.stride > 1 else 0
-    fast = [speed(r, vectors, registers, gathered) if r else 1.0 for r in (rows, rest)]
-    parts = list(zip((whole * rows, rest), fast, strict=True))
+    sizes = ((whole * rows, rows), (rest, rest))
+    parts = [(amount, speed(r, vectors, registers, gathered) if r else 1.0) for amount, r in sizes]
     return 0.0 if parts[0][1] == 0 else extent / sum(amount / fast for amount, fast in parts)
 
 

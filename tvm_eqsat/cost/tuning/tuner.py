@@ -168,8 +168,9 @@ class KernelTuner:
 
     def first_batch(self, kernel: Kernel) -> int:
         """How many trials a kernel should get the first time."""
-        few = _FEW.get(kernel.work.kind, self.first) if str(self.target.kind.name) == "llvm" else self.first
-        return min(few, self.first)
+        if str(self.target.kind.name) != "llvm":
+            return self.first
+        return min(self.first, _FEW.get(kernel.work.kind, self.first))
 
     def next_batch(self, kernel: Kernel) -> int:
         """How many trials a kernel should get at a time now."""
