@@ -84,7 +84,9 @@ class EqSatOptions:
     prepack: bool = _option(
         False, "price and tune kernels as they are when weights are stored in the layout that a tuned kernel chooses"
     )
-    progress: bool = _option(True, "show the progress of tuning: a bar on a terminal, log lines elsewhere")
+    progress: bool = _option(
+        True, "show the progress of tree search and tuning: a bar on a terminal, log lines elsewhere"
+    )
     verify: bool = _option(False, "run the original and the result on random inputs and compare")
     on_mismatch: str = _option(
         "raise", "when verify finds a difference: 'raise', or return the 'original'", choices=("raise", "original")

@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 log = logging.getLogger("tvm_eqsat.progress")
 
@@ -14,7 +14,7 @@ _LINE_SECONDS = 10.0
 
 
 class Progress:
-    """A counter that people can watch. Use it as a context manager.
+    """A counter that people can watch. Use it as a context manager; one may run inside another.
 
     Parameters
     ----------
@@ -28,6 +28,8 @@ class Progress:
         Show nothing.
     """
 
+    _bars: ClassVar[Any] = None  # rich's display, of which a terminal takes only one at a time
+
     def __init__(self, title: str, total: int, unit: str = "steps", quiet: bool = False) -> None:
         self.title = title
         self.total = total
@@ -36,34 +38,28 @@ class Progress:
         self.done = 0
         self._bar: Any = None
         self._task: Any = None
+        self._outermost = False
         self._started = self._last_line = time.monotonic()
 
     def __enter__(self) -> Progress:
         self._started = self._last_line = time.monotonic()
         if not self.quiet and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-            from rich.progress import Progress as Bar
-
-            self._bar = Bar(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn(self.unit),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[detail]}"),
-                console=Console(stderr=True),
-            )
-            self._task = self._bar.add_task(self.title, total=self.total, detail="")
-            self._bar.start()
+            self._outermost = Progress._bars is None
+            if self._outermost:
+                Progress._bars = _bars()
+                Progress._bars.start()
+            self._bar = Progress._bars
+            self._task = self._bar.add_task(self.title, total=self.total, unit=self.unit, detail="")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
+        if self._outermost:
             self._bar.stop()
+            Progress._bars = None
+        elif self._bar is not None:
+            self._bar.remove_task(self._task)
         elif not self.quiet:
             self._line("")
 
@@ -79,3 +75,26 @@ class Progress:
         self._last_line = time.monotonic()
         seconds = self._last_line - self._started
         log.info("%s: %d/%d %s, %.0f s %s", self.title, self.done, self.total, self.unit, seconds, detail)
+
+
+def _bars() -> Any:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[detail]}"),
+        console=Console(stderr=True),
+    )

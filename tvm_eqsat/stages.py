@@ -21,6 +21,7 @@ from .graph.tensor_graph import TensorGraph
 from .layouts import LayoutChoice
 from .mutation import Mutation
 from .options import EqSatOptions
+from .progress import Progress
 from .rewards import judge_for
 from .rules.rule import RuleSet
 from .run_report import RegionReport, Report
@@ -131,7 +132,7 @@ class Optimizer:
         )
         limits = Limits(options.node_limit, options.iter_limit, options.time_limit, options.match_limit)
         rules = self._rules(graph, where)
-        grown = self._grown(graph, rules, limits)
+        grown = self._grown(graph, rules, limits, where)
         report.stop_reason = grown.runs[-1].stop_reason
         report.restarts = len(grown.runs) - 1
         report.iterations = [
@@ -143,22 +144,28 @@ class Optimizer:
             log.warning("saturation of %s was stopped by time_limit: another run may differ", where)
         return Work(region, part, report, grown)
 
-    def _grown(self, graph: TensorGraph, rules: RuleSet, limits: Limits) -> Grown:
+    def _grown(self, graph: TensorGraph, rules: RuleSet, limits: Limits, where: str) -> Grown:
         """An e-graph grown by the schedule of the options."""
         options, selection = self.options, self.selection
         if options.schedule == "backoff":
             return grow(graph, rules, limits, selection.best, restarts=options.restarts, seed=options.seed)
         folder = None if selection.decisions is None else selection.decisions.folder
-        return grow_by_mcts(
-            graph,
-            rules,
-            limits,
-            judge_for(selection.node_cost(), selection.best, options.reward),
-            Budget(options.simulations, options.search_time),
-            restarts=options.restarts,
-            seed=options.seed,
-            usefulness=Usefulness(folder and folder / SCORES, target_identity(selection.target)),
-        )
+        title = f"searching {where}"
+        with Progress(title, options.simulations, "simulations", quiet=not options.progress) as progress:
+            return grow_by_mcts(
+                graph,
+                rules,
+                limits,
+                judge_for(selection.node_cost(), selection.best, options.reward),
+                Budget(
+                    options.simulations,
+                    options.search_time,
+                    progress=lambda done, cost: progress.advance(done - progress.done, f"{cost * 1e3:.3f} ms"),
+                ),
+                restarts=options.restarts,
+                seed=options.seed,
+                usefulness=Usefulness(folder and folder / SCORES, target_identity(selection.target)),
+            )
 
     def _rules(self, graph: TensorGraph, where: str) -> RuleSet:
         """The rules, with those for forms and mutants of the program's operators."""

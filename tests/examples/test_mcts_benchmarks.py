@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,11 @@ def test_runs_with_other_settings_are_not_mixed(tmp_path: Path) -> None:
     path.write_text('{"runs": [{}]}')
     with pytest.raises(FormatError, match="isn't a file of this benchmark"):
         Results(path, {"simulations": 200})
+
+
+def test_when_a_program_was_as_cheap_as_another() -> None:
+    run = replace(RUN, reached=[[0.25, 4.0], [0.5, 3.0], [0.75, 2.5]])
+    assert [run.seconds_to(ms) for ms in (5.0, 4.0, 2.9, 2.5, 2.4)] == [0.25, 0.25, 0.75, 0.75, inf]
 
 
 def test_no_reward_is_below_the_proven_optimum_of_a_program_without_sharing() -> None:

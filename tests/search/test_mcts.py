@@ -203,3 +203,22 @@ def test_options_name_the_schedules() -> None:
     assert EqSatOptions(schedule="mcts", reward="sharing").schedule == "mcts"
     with pytest.raises(OptionError, match=r"schedule='greedy'.*backoff, mcts"):
         EqSatOptions(schedule="greedy")
+
+
+def test_it_tells_how_it_stands() -> None:
+    told: list[tuple[int, float]] = []
+    found = _search(_deceptive(), Budget(6, progress=lambda done, cost: told.append((done, cost))))
+    assert [done for done, _ in told if done] == [1, 2, 3, 4, 5, 6]
+    costs = [cost for done, cost in told if done]
+    assert costs == sorted(costs, reverse=True)
+    assert costs[-1] == pytest.approx(_best(found).cost)
+    assert told[0][0] == 0
+    assert told[0][1] == pytest.approx(_best(grow(_deceptive(), RULES, LIMITS, _best)).cost)
+
+
+def test_it_is_as_patient_as_it_had_success() -> None:
+    told: list[tuple[int, float]] = []
+    _search(_deceptive(distractors=200), Budget(10_000, progress=lambda done, cost: told.append((done, cost))))
+    costs = {done: cost for done, cost in told if done}
+    last = max(done for done, cost in costs.items() if cost < costs.get(done - 1, told[0][1]))
+    assert max(costs) <= last + max(16, min(last, 40))

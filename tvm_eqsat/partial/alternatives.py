@@ -1,4 +1,4 @@
-"""Mutants as rewrite rules: for the expensive operators of a program, and for any that is like them.
+"""Mutants as rewrite rules: for the expensive operators of a program, several of them together, and any like them.
 
 Each rule stands for one mutant of one name, and is an ordinary rule: it composes with all others, every schedule of
 saturation applies it, and reports tell it by its name, ``partial:`` and how the mutant is made.
@@ -7,21 +7,23 @@ saturation applies it, and reports tell it by its name, ``partial:`` and how the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from inspect import Parameter, Signature
+from itertools import count
 from math import inf
 from typing import Any
 
-from ..graph.operator import OPERATORS
+from ..egraph.pattern import AttrVar, Pat, Var
 from ..graph.tensor_graph import Node, TensorGraph
 from ..graph.types import TensorType
 from ..rules.analysis import Info, facts_of
-from ..rules.dsl import Term, attributes, op, tensors
-from ..rules.rule import Rule, RuleSet
+from ..rules.dsl import Term
+from ..rules.rule import Rule, RuleSet, variables
+from .chains import alone, sites
 from .manager import MutationManager
-from .mutants import Price, holes
+from .mutants import Price, holes, identity
+from .subprograms import chains, operators, program_of
 
-#: Operators whose mutants are looked for.
-MULTILINEAR = ("conv2d", "conv2d_transpose", "matmul")
 _CHEAPER = 0.95  # of an operator's price, what a mutant may cost at least to be worth a rule
 _SHARE = 0.02  # of a program's price, from which an operator is worth the search
 
@@ -74,6 +76,8 @@ def partial_rules(
 ) -> tuple[RuleSet, bool]:
     """Rules that put the mutants of a program's operators beside them.
 
+    Several operators together are looked at where two of them have mutants each.
+
     Parameters
     ----------
     graph : TensorGraph
@@ -86,92 +90,123 @@ def partial_rules(
         A lower bound of what a program costs. Mutants are left out then that aren't cheaper by it, unless they are
         free of strides or dilations that the operator has: they would only fill the e-graph.
     share : float
-        Operators of one kind and type that cost less than this share of the program aren't looked at.
+        Subprograms of one kind and type that cost less than this share of the program aren't looked at.
     seconds : float
-        Time after which no other operator is looked at.
+        Time after which no other subprogram is looked at.
 
     Returns
     -------
     rules : RuleSet
-        One for each name of a mutant and operator.
+        One for each name of a mutant and kind of subprogram.
     complete : bool
         False if time ran out.
     """
     deadline = time.monotonic() + seconds
     facts = facts_of(graph)
     prices = {i: _price(graph.nodes[i], facts, i, price) for i in facts}
-    costs: dict[_Key, float] = {}
-    for i, cost in prices.items():
-        node = graph.nodes[i]
-        if node.op in MULTILINEAR and _fits(node, facts):
-            key = _key(node.op, node.attrs, [facts[c] for c in node.inputs])
-            costs[key] = costs.get(key, 0.0) + cost
     least = share * sum(prices.values())
-    tables: dict[tuple[str, str], dict[_Key, TensorGraph]] = {}
-    complete = True
-    for key in sorted((k for k in costs if costs[k] >= least), key=lambda k: -costs[k]):
-        if time.monotonic() > deadline:
-            complete = False
-            break
-        program = _program(key)
-        for mutant in manager.mutants(program):
-            if bound and not _promising(program, mutant.graph, bound):
+    tables: dict[tuple[str, Pat], dict[_Key, TensorGraph]] = {}
+    worthwhile = set[object]()  # operators that have mutants
+    for find in (operators, chains):
+        for program in _costly(graph, facts, prices, find(graph, facts), least):
+            if find is chains and sum(identity(alone(program, i)) in worthwhile for i in sites(program)) < 2:
                 continue
-            tables.setdefault((key[0], mutant.name), {})[key] = mutant.graph
-    named = sorted(tables.items(), key=lambda item: item[0])
-    return RuleSet(_rule(*of, table) for of, table in named), complete
+            if time.monotonic() > deadline:
+                return _rules(tables), False
+            for mutant in manager.mutants(program):
+                if bound and not _promising(program, mutant.graph, bound):
+                    continue
+                if mutant.recipe.kind == "chain" and () in mutant.recipe.params:
+                    continue  # an operator stays as it is: rules for the others do the same
+                worthwhile.add(identity(program))
+                table = tables.setdefault((mutant.name, _pattern(program)), {})
+                table[_key(program)] = mutant.graph
+    return _rules(tables), True
+
+
+def _costly(
+    graph: TensorGraph,
+    facts: dict[int, Info],
+    prices: dict[int, float],
+    parts: Iterable[tuple[int, ...]],
+    least: float,
+) -> list[TensorGraph]:
+    """Parts as programs, each once, that together cost as much as asked for; the dearest first."""
+    programs: dict[object, TensorGraph] = {}
+    costs: dict[object, float] = {}
+    for nodes in parts:
+        program = program_of(graph, facts, nodes)
+        if program is not None:
+            key = identity(program)
+            programs[key] = program
+            costs[key] = costs.get(key, 0.0) + sum(prices[i] for i in nodes)
+    return [programs[key] for key in sorted(costs, key=lambda key: -costs[key]) if costs[key] >= least]
 
 
 def _promising(program: TensorGraph, mutant: TensorGraph, bound: Price) -> bool:
     return holes(mutant) < holes(program) or bound(mutant) < _CHEAPER * bound(program)
 
 
-def _fits(node: Node, facts: dict[int, Info]) -> bool:
-    """Whether an operator has two different operands of static shape, and isn't known before the first run."""
-    x, w = node.inputs
-    types = [facts[i].type for i in (x, w)]
-    return x != w and not facts[x].const and all(isinstance(t, TensorType) and t.static for t in types)
+def _pattern(program: TensorGraph) -> Pat:
+    """What a subprogram looks like; variables are named by its inputs, and by its operators in their order."""
+    made: dict[int, Any] = {}
+    for i in program.live():
+        node = program.nodes[i]
+        if node.op == "input":
+            made[i] = Var(f"x{node.attrs[0]}")
+        else:
+            made[i] = Pat(node.op, tuple(made[c] for c in node.inputs), AttrVar(f"a{i}"))
+    return made[program.outputs[0]]
 
 
-def _key(operator: str, attrs: tuple[Any, ...], operands: Sequence[Info]) -> _Key:
-    """What decides which mutants an operator has."""
-    return (operator, attrs, *((fact.type, fact.const > 0) for fact in operands))
+def _key(program: TensorGraph) -> _Key:
+    """What decides, of programs that look alike, which mutants they have: inputs by number, then operators."""
+    nodes = [program.nodes[i] for i in program.live()]
+    return (*(n.attrs[1:] for n in nodes if n.op == "input"), *(n.attrs for n in nodes if n.op != "input"))
 
 
-def _program(key: _Key) -> TensorGraph:
-    """An operator by itself."""
-    operator, attrs, *operands = key
-    graph = TensorGraph()
-    record = OPERATORS["input"]
-    leaves = [
-        graph.add("input", (), record.make_attrs(index=i, type=type_, weight=weight))
-        for i, (type_, weight) in enumerate(operands)
-    ]
-    graph.outputs = [graph.add(operator, leaves, attrs)]
-    return graph
+def _rules(tables: Mapping[tuple[str, Pat], dict[_Key, TensorGraph]]) -> RuleSet:
+    """One rule for each name of a mutant and each pattern."""
+    rules: dict[str, Rule] = {}
+    for (name, pattern), table in sorted(tables.items(), key=lambda item: (item[0][0], repr(item[0][1]))):
+        one = pattern.op if all(isinstance(child, Var) for child in pattern.children) else "chain"
+        title = f"partial:{name}" if one in ("conv2d", "chain") else f"partial:{one}-{name}"
+        unique = next(t for n in count(1) if (t := title if n == 1 else f"{title}-{n}") not in rules)
+        rules[unique] = _rule(unique, name, pattern, table)
+    return RuleSet(rules.values())
 
 
-def _rule(operator: str, name: str, table: dict[_Key, TensorGraph]) -> Rule:
-    """The rule for mutants of one name, of one operator at several types."""
-    x, w = tensors("x w")
-    a = attributes("a")
+def _rule(title: str, name: str, pattern: Pat, table: dict[_Key, TensorGraph]) -> Rule:
+    """The rule for mutants of one name, of one subprogram at several types."""
+    names = sorted(set(variables(pattern)), key=lambda n: (n[0] == "a", int(n[1:])))
+    leaves = [n for n in names if n[0] == "x"]
+    signature = Signature([Parameter(n, Parameter.POSITIONAL_OR_KEYWORD) for n in names])
 
-    def graph_of(x: Term, w: Term, a: Any) -> TensorGraph | None:
-        return table.get(_key(operator, a, (x.info, w.info)))
+    def graph_of(*values: Any) -> TensorGraph | None:
+        terms, attrs = values[: len(leaves)], values[len(leaves) :]
+        return table.get((*((term.type, term.const) for term in terms), *attrs))
 
-    def rhs(x: Term, w: Term, a: Any) -> Term | None:
-        graph = graph_of(x, w, a)
-        return None if graph is None else _instance(graph, (x, w))
+    def rhs(*values: Any) -> Term | None:
+        graph = graph_of(*values)
+        return None if graph is None else _instance(graph, values[: len(leaves)])
 
+    def when(*values: Any) -> bool:
+        return graph_of(*values) is not None
+
+    rhs.__signature__ = when.__signature__ = signature  # type: ignore[attr-defined]
     return Rule(
-        name=f"partial:{name}" if operator == "conv2d" else f"partial:{operator}-{name}",
-        law=f"{operator}(x, w) = its mutant {name}",
-        lhs=getattr(op, operator)(x, w, attrs=a),
+        name=title,
+        law=f"{_text(pattern)} = its mutant {name}",
+        lhs=pattern,
         rhs=rhs,
-        when=lambda x, w, a: graph_of(x, w, a) is not None,
+        when=when,
         reassociates=True,
         source="PET (OSDI 2021)",
     )
+
+
+def _text(pattern: Any) -> str:
+    return f"{pattern.op}({', '.join(map(_text, pattern.children))})" if isinstance(pattern, Pat) else str(pattern.name)
 
 
 def _instance(graph: TensorGraph, operands: Sequence[Term]) -> Term:

@@ -124,6 +124,14 @@ def inputs_of(program: TensorGraph) -> list[int]:
     return sorted(live, key=lambda i: int(program.nodes[i].attrs[0]))
 
 
+def is_weight(graph: TensorGraph, i: int) -> bool:
+    """Whether a node depends on weights and constants alone."""
+    node = graph.nodes[i]
+    if node.op == "input":
+        return bool(node.attrs[OPERATORS["input"].field_index("weight")])
+    return all(is_weight(graph, c) for c in node.inputs)
+
+
 def static_shape(graph: TensorGraph, x: int) -> tuple[int, ...]:
     """The shape of a tensor.
 

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 from ..errors import IllTyped
 from ..graph.operator import OPERATORS, Fusion
 from ..graph.tensor_graph import TensorGraph
-from . import branches, convolution, product, transposed
+from . import branches, chains, convolution, product, transposed
 from .corrections import corrected
 from .corrector import difference
+from .draft import is_weight
 from .exchange import Convolution, Exchange, Move, exchanged
 from .exchanges import exchanges
 
@@ -35,9 +36,9 @@ class Recipe(NamedTuple):
     Attributes
     ----------
     kind : str
-        ``"exchange"``, or a name from the ``FORMS`` of this package's modules.
+        ``"exchange"``, ``"chain"``, or a name from the ``FORMS`` of this package's modules.
     params : tuple
-        What the kind needs.
+        What the kind needs; of a chain the recipe of each operator, ``()`` for what stays as it is.
     corrected : bool
         Whether wrong boxes are recomputed.
     """
@@ -83,11 +84,12 @@ def mutants(
     Parameters
     ----------
     program : TensorGraph
-        A convolution, transposed convolution, matrix product, sum of two convolutions, or several parallel
-        convolutions or products (then with an output for each), of its inputs. Static shapes.
+        A convolution, transposed convolution or matrix product; up to four of these one after the other or added up,
+        with linear operators between; or several parallel convolutions or products (then with an output for each).
+        Static shapes.
     depth : int
-        Operators one after the other that a mutant may have before it is corrected. Data movements in a row are one
-        (*reshape∘transpose* in PET), and so is a sum of any number of terms.
+        Operators one after the other that a mutant of one operator may have before it is corrected; of more, so many
+        more. Data movements in a row are one (*reshape∘transpose* in PET), and so is a sum of any number of terms.
     limit : int
         The most mutants.
     price : callable, optional
@@ -107,7 +109,7 @@ def mutants(
     """
     price = price or _effort
     most = slack * price(program)
-    drafts = [draft for draft in _drafts(program, depth) if draft.price(price) <= most]
+    drafts = [draft for draft in _drafts(program, depth, price) if draft.price(price) <= most]
     drafts.sort(key=lambda d: (d.right < 1, float(f"{d.cost:.2g}"), holes(d.graph), d.recipe.kind, d.recipe.params))
     exact, partial = ([d for d in drafts if (d.right == 1) == whole] for whole in (True, False))
     found = _accepted(program, exact, limit, alike)
@@ -149,6 +151,8 @@ def build(program: TensorGraph, recipe: Recipe) -> TensorGraph:
         if kind == "exchange":
             moves, dilation, before, halo = params
             return exchanged(Convolution.of(program), Exchange(tuple(Move(*m) for m in moves), dilation, before, halo))
+        if kind == "chain":
+            return chains.composed(program, [Recipe(*of_one) if of_one else None for of_one in params], build)
         if kind in convolution.FORMS:
             return convolution.FORMS[kind](Convolution.of(program), *params)
         for family in (transposed, product, branches):
@@ -165,6 +169,8 @@ def verified(program: TensorGraph, recipe: Recipe, name: str) -> Mutant | None:
         graph = build(program, recipe)
         original, mutant = branches.joined(program), branches.joined(graph)
         wrong = difference(original, mutant, most=1 - LEAST_RIGHT)
+        if wrong.fraction > 1 - LEAST_RIGHT:
+            return None
         if recipe.corrected and not wrong.equal:
             graph = mutant = corrected(original, mutant, wrong)
             wrong = difference(original, mutant)
@@ -194,10 +200,11 @@ class _Draft:
         return self.cost
 
 
-def _drafts(program: TensorGraph, depth: int) -> Iterator[_Draft]:
+def _drafts(program: TensorGraph, depth: int, price: Price) -> Iterator[_Draft]:
     """Everything that can be made of a program within the depth, without duplicates."""
     known = {identity(program)}
-    for naming, recipe, right in _recipes(program):
+    depth += steps(program) - 1
+    for naming, recipe, right in (*_recipes(program), *_chains(program, price)):
         try:
             graph = build(program, recipe)
         except IllTyped:
@@ -228,6 +235,15 @@ def _recipes(program: TensorGraph) -> Iterator[tuple[_Naming, Recipe, float]]:
             continue
     for kind, params in forms:
         yield ("-".join(map(str, (kind, *params))), kind), Recipe(kind, params), 1.0
+
+
+def _chains(program: TensorGraph, price: Price) -> Iterator[tuple[_Naming, Recipe, float]]:
+    """The same for what several operators are together."""
+    try:
+        for naming, recipes, right in chains.forms(program, _recipes, build, price):
+            yield naming, Recipe("chain", tuple([recipe or () for recipe in recipes])), right
+    except IllTyped:
+        return
 
 
 def identity(graph: TensorGraph) -> tuple[object, ...]:
@@ -273,16 +289,8 @@ def _effort(graph: TensorGraph) -> float:
     for i in graph.live():
         node = graph.nodes[i]
         types: list[Any] = [graph.nodes[c].type for c in node.inputs]
-        if types and node.op != "reshape" and not _weight(graph, i):
+        if types and node.op != "reshape" and not is_weight(graph, i):
             out: Any = node.type
             traffic = sum(t.bytes() for t in (*types, out))
             total += OPERATORS[node.op].flops(types, out, node.attrs) + 4.0 * traffic
     return total
-
-
-def _weight(graph: TensorGraph, i: int) -> bool:
-    """Whether a node depends on weights and constants alone."""
-    node = graph.nodes[i]
-    if node.op == "input":
-        return bool(node.attrs[OPERATORS["input"].field_index("weight")])
-    return all(_weight(graph, c) for c in node.inputs)

@@ -42,11 +42,14 @@ class Budget:
         Wall-clock time. A search that it ends isn't reproducible.
     stopping : callable, optional
         Whether to end before that.
+    progress : callable, optional
+        Told now and then how many simulations are done, and what the best program of all costs.
     """
 
     simulations: int
     seconds: float = inf
     stopping: Callable[[], bool] = lambda: False
+    progress: Callable[[int, float], None] = lambda simulations, cost: None
 
     def __post_init__(self) -> None:
         self._deadline = time.monotonic() + self.seconds

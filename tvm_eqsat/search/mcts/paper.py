@@ -72,6 +72,7 @@ def grow_as_published(
     simulations = 0
     for _ in range(_STEPS):
         root = search.node()
+        budget.progress(simulations, root.cost / _MILLISECONDS)
         done = 0
         while done < SIMULATIONS and not root.over and not budget.over(simulations):
             search.simulate(root)

@@ -42,7 +42,7 @@ from .usefulness import Usefulness
 _NODES = 2_000  # of a region's e-graph at most: a larger region doesn't pay, smaller ones saturate
 _WIDENING = 0.8  # of regions: most are exhausted by one simulation
 _GAIN = 1e-9  # relative; less is rounding
-_PATIENCE = 40  # simulations in a row without success: on real models, successes came after 12 at most
+_PATIENCE = 16, 40  # simulations in a row without success: on real models, successes came after 12 at most
 
 
 def grow_by_mcts(
@@ -87,13 +87,20 @@ def grow_by_mcts(
     with interruptible() as interrupted:
         asked = budget.stopping
         budget = replace(budget, stopping=lambda: interrupted() or asked())
-        first = grow(graph, rules, limits, judge.best, restarts=restarts, seed=seed)
+
+        def best(grown: Grown) -> Program:
+            found = judge.best(grown)
+            budget.progress(0, found.cost)
+            return found
+
+        first = grow(graph, rules, limits, best, restarts=restarts, seed=seed)
         if first.runs[-1].stop_reason == "saturated" and len(first.runs) == 1:
             return first  # it has all equivalent programs
+        known = best(first).cost
         search = _Search(Program(graph), rules, limits, judge, seed, usefulness or Usefulness())
-        search.run(budget)
+        search.run(budget, known)
     program = search.frontier.program
-    if program.cost >= judge.best(first).cost * (1 - _GAIN):
+    if program.cost >= known * (1 - _GAIN):
         return first
     egraph, class_of = load(program.graph, program.reasons)
     runs = [*first.runs, saturate(egraph, rules, limits)]
@@ -116,12 +123,18 @@ class _Search:
         self._root = Statistics()
         self._scale = 0.0  # the largest gain so far
 
-    def run(self, budget: Budget) -> None:
-        """Simulate, and put in place what was found."""
-        done = idle = 0
-        while not budget.over(done) and idle < _PATIENCE and self._simulate(budget):
+    def run(self, budget: Budget, known: float) -> None:
+        """Simulate, and put in place what was found, until that has been in vain for as long as it had success before.
+
+        There is a program that costs ``known`` already.
+        """
+        done = fruitful = 0
+        least, most = _PATIENCE
+        while not budget.over(done) and done - fruitful < min(most, max(least, fruitful)) and self._simulate(budget):
             done += 1
-            idle = 0 if self._decide() else idle + 1
+            if self._decide():
+                fruitful = done
+            budget.progress(done, min(known, self.frontier.program.cost))
         self._usefulness.save()
 
     def _simulate(self, budget: Budget) -> bool:

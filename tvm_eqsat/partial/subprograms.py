@@ -1,0 +1,62 @@
+"""Which parts of a program mutants are looked for: costly multilinear operators, and what few of them are together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from ..graph.operator import OPERATORS
+from ..graph.tensor_graph import TensorGraph
+from ..graph.types import TensorType
+from ..rules.analysis import Info
+from .chains import MULTILINEAR
+
+#: Operators of a subprogram, at most.
+OPERATORS_AT_MOST = 4
+_BETWEEN = ("add", "subtract", "concat", "slice", "pad", "reshape", "permute_dims")
+
+
+def operators(graph: TensorGraph, facts: Mapping[int, Info]) -> Iterator[tuple[int, ...]]:
+    """Single operators that mutants are known for, each with two operands that differ."""
+    for i in facts:
+        node = graph.nodes[i]
+        if node.op in MULTILINEAR and not facts[i].const:
+            x, w = node.inputs
+            if x != w and not facts[x].const:
+                yield (i,)
+
+
+def chains(graph: TensorGraph, facts: Mapping[int, Info]) -> Iterator[tuple[int, ...]]:
+    """Several of these with linear operators between, whose results nothing else uses; the last is the output."""
+    alone = {i for (i,) in operators(graph, facts)}
+    users = graph.users(list(facts))
+    for root in facts:
+        if graph.nodes[root].op not in (*MULTILINEAR, *_BETWEEN) or facts[root].const:
+            continue
+        found = [root]
+        for i in found:  # grows
+            for c in graph.nodes[i].inputs:
+                linear = c in alone or (graph.nodes[c].op in _BETWEEN and not facts[c].const)
+                inside = c not in found and all(user in found for user in users[c]) and c not in graph.outputs
+                if linear and inside and len(found) < OPERATORS_AT_MOST:
+                    found.append(c)
+        if len(alone.intersection(found)) > 1:
+            yield tuple(sorted(found))
+
+
+def program_of(graph: TensorGraph, facts: Mapping[int, Info], nodes: tuple[int, ...]) -> TensorGraph | None:
+    """Some nodes as a program of its own, the last one its output; None if a shape is symbolic."""
+    part, place = TensorGraph(), dict[int, int]()
+    make = OPERATORS["input"].make_attrs
+    for i in nodes:
+        for c in graph.nodes[i].inputs:
+            type_ = facts[c].type
+            if c in place:
+                continue
+            if not isinstance(type_, TensorType) or not type_.static:
+                return None
+            place[c] = part.add("input", (), make(index=len(part.nodes), type=type_, weight=facts[c].const > 0))
+        place[i] = -1  # its index comes after the leaves
+    for i in nodes:
+        place[i] = part.add(graph.nodes[i].op, [place[c] for c in graph.nodes[i].inputs], graph.nodes[i].attrs)
+    part.outputs = [place[nodes[-1]]]
+    return part
