@@ -8,6 +8,7 @@ from .graph.tensor_graph import TensorGraph
 from .options import EqSatOptions
 from .partial.alternatives import lower_bound, partial_rules
 from .partial.manager import MutationManager
+from .partial.subprograms import sparse
 from .rules.rule import RuleSet
 from .selection import Selection
 
@@ -17,7 +18,7 @@ _SLACK = 1.05  # of what a mutant's lower bound may be above the operator's own
 
 
 class Mutation:
-    """Makes the rules that ``partial=True`` adds.
+    """Makes the rules for the operators that the option ``partial`` asks for.
 
     Parameters
     ----------
@@ -40,11 +41,14 @@ class Mutation:
             slack=_SLACK,
         )
         self._seconds = options.partial_time
+        self._which = sparse if options.partial == "auto" else None
         self._writes = folder is not None and not selection.binding
 
     def rules(self, graph: TensorGraph, where: str) -> RuleSet:
         """The rules for one program."""
-        rules, complete = partial_rules(graph, self._manager, self._price, bound=self._bound, seconds=self._seconds)
+        rules, complete = partial_rules(
+            graph, self._manager, self._price, bound=self._bound, which=self._which, seconds=self._seconds
+        )
         if not complete:
             log.warning("the search for mutants of %s was stopped by partial_time: another run may differ", where)
         manager = self._manager

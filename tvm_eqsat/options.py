@@ -70,11 +70,14 @@ class EqSatOptions:
         "of their own, when it tunes",
         choices=("none", "conversions", "fixed", "joint"),
     )
-    partial: bool = _option(
-        False,
-        "also look for partially equivalent programs of expensive convolutions and matrix products, made exact (PET)",
+    partial: str | bool = _option(
+        "auto",
+        "for which operators partially equivalent programs are looked for, and made exact (PET): 'auto' takes "
+        "expensive dilated and transposed convolutions, 'all' (or True) every expensive convolution and matrix product, "
+        "'none' (or False) nothing",
+        choices=("auto", "all", "none"),
     )
-    partial_limit: int = _option(6, "mutants of each expensive operator that partial=True adds", low=1)
+    partial_limit: int = _option(6, "mutants of each expensive operator that are added to the e-graph", low=1)
     partial_time: float = _option(
         60.0, "seconds at which the search for mutants stops; a run that this limit stops isn't reproducible", low=0
     )
@@ -94,6 +97,8 @@ class EqSatOptions:
     seed: int = _option(0, "seed of everything random", low=0)
 
     def __post_init__(self) -> None:
+        if isinstance(self.partial, bool):
+            object.__setattr__(self, "partial", "all" if self.partial else "none")
         for f in fields(self):
             value = _coerce(f.name, f.default, getattr(self, f.name))
             object.__setattr__(self, f.name, value)

@@ -171,7 +171,7 @@ class Optimizer:
         """The rules, with those for forms and mutants of the program's operators."""
         options = self.options
         rules = self.rules if self._layouts is None else self.rules + self._layouts.rules()
-        if not options.partial or options.numerics == "strict":
+        if options.partial == "none" or options.numerics == "strict":
             return rules
         if self._mutation is None:
             self._mutation = Mutation(options, self.selection)

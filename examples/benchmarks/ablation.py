@@ -1,7 +1,7 @@
 """What one option of EqSatOptimize brings: each of its values at the same numbers of trials, run in turns.
 
 ``python -m examples.benchmarks.ablation --models squeezenet`` is ALT's ablation: loops only; conversions cancelled;
-channels last; layouts and loops together. ``--option schedule --values backoff,mcts --set partial=true layouts=joint``
+channels last; layouts and loops together. ``--option schedule --values backoff,mcts --set partial=all layouts=joint``
 compares schedules where there is most to choose. For every value it tells the trials that it needed to reach the best
 of the one before it, if it did.
 

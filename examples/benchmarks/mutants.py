@@ -222,7 +222,7 @@ def measure_reported(case: Case, trials: int, threads: int) -> dict[str, Any]:
             print(f"{name}: {trials} trials", file=sys.stderr, flush=True)
             model = TVMCModel(module_of(graph, weights))
             place = Path(folder, str(number))
-            contender = Contender(model, target_for(threads), place, True, EqSatOptions(partial=False))
+            contender = Contender(model, target_for(threads), place, True, EqSatOptions(partial="none"))
             contender.tune(trials)
             contender.compile(place / "kernels.so")
             inputs = {f"p{index}": data[index] for index in sorted(data)}

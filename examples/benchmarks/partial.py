@@ -1,4 +1,4 @@
-"""What partially equivalent programs (PET) bring to whole models: EqSatOptimize without and with ``partial=True``.
+"""What partially equivalent programs (PET) bring to whole models: EqSatOptimize without and with ``partial="all"``.
 
 Beside both, TVM with MetaSchedule and onnxruntime; the sides are those of :mod:`examples.benchmarks.end_to_end`.
 Whoever tunes has the same trials, all have the same threads, all are run in turns, and every output is compared with
@@ -56,8 +56,8 @@ class PartialComparison(Comparison):
         folder = f"eqsat-{settings.preset}"
         sides = {
             TVM: self._contender("tvm", mod),
-            WITHOUT: self._contender(folder, mod, settings.prepack, options.with_(partial=False)),
-            WITH: self._contender(f"{folder}+partial", mod, settings.prepack, options.with_(partial=True)),
+            WITHOUT: self._contender(folder, mod, settings.prepack, options.with_(partial="none")),
+            WITH: self._contender(f"{folder}+partial", mod, settings.prepack, options.with_(partial="all")),
         }
         for label, contender in sides.items():
             self._say(f"{label}: {settings.trials} trials")

@@ -17,6 +17,7 @@ from tvm_eqsat.graph.ops import OPERATORS
 from tvm_eqsat.graph.tensor_graph import TensorGraph
 from tvm_eqsat.partial.alternatives import lower_bound, partial_rules
 from tvm_eqsat.partial.manager import MutationManager
+from tvm_eqsat.partial.subprograms import sparse
 from tvm_eqsat.rules import ALL
 from tvm_eqsat.search.program import load
 from tvm_eqsat.search.saturate import Limits, saturate
@@ -94,6 +95,15 @@ def test_what_only_costs_the_same_is_left_out() -> None:
     assert not any("exchange" in rule.name for rule in plain)
 
 
+def test_by_default_only_sparse_operators_are_looked_at() -> None:
+    names = [rule.name for rule in rules_of(chain(), which=sparse)]
+    assert "partial:dilated-to-dense-h%2-n+w%2-n" in names
+    assert not any("matmul" in name for name in names)
+    assert rules_of(chain(dilation=1))
+    assert not rules_of(chain(dilation=1), which=sparse)
+    assert [EqSatOptions(partial=value).partial for value in (True, False)] == ["all", "none"]  # type: ignore[arg-type]
+
+
 def test_time_ends_the_search() -> None:
     rules, complete = partial_rules(chain(), MutationManager(**MANY), unit, seconds=-1.0)
     assert not rules
@@ -118,9 +128,9 @@ def test_lower_bound_takes_the_better_layout() -> None:
 def test_the_pass_finds_space_to_batch() -> None:
     mod = from_onnx(csrnet(width=0.125, channels=48))
     options = {"node_limit": 2000, "restarts": 0, "candidates": 1, "verify": True}
-    plain = relax.transform.EqSatOptimize(**options)
+    plain = relax.transform.EqSatOptimize(partial="none", **options)
     plain(mod)
-    partial = relax.transform.EqSatOptimize(partial=True, **options)
+    partial = relax.transform.EqSatOptimize(**options)
     partial(mod)
     assert plain.report is not None
     assert partial.report is not None
@@ -132,7 +142,7 @@ def test_the_pass_finds_space_to_batch() -> None:
 
 def test_strict_numerics_leave_mutants_out() -> None:
     mod = from_onnx(csrnet(width=0.02, channels=8))
-    optimize = relax.transform.EqSatOptimize(EqSatOptions.preset("strict"), partial=True, verify=False)
+    optimize = relax.transform.EqSatOptimize(EqSatOptions.preset("strict"), partial="all", verify=False)
     optimize(mod)
     assert optimize.report is not None
     names = [name for region in optimize.report.regions for i in region.iterations for name in i["applied"]]

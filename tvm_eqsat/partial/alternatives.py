@@ -71,6 +71,7 @@ def partial_rules(
     price: NodePrice,
     *,
     bound: Price | None = None,
+    which: Callable[[TensorGraph], bool] | None = None,
     share: float = _SHARE,
     seconds: float = inf,
 ) -> tuple[RuleSet, bool]:
@@ -89,6 +90,8 @@ def partial_rules(
     bound : callable, optional
         A lower bound of what a program costs. Mutants are left out then that aren't cheaper by it, unless they are
         free of strides or dilations that the operator has: they would only fill the e-graph.
+    which : callable, optional
+        Whether a subprogram is looked at; by default all are.
     share : float
         Subprograms of one kind and type that cost less than this share of the program aren't looked at.
     seconds : float
@@ -109,6 +112,8 @@ def partial_rules(
     worthwhile = set[object]()  # operators that have mutants
     for find in (operators, chains):
         for program in _costly(graph, facts, prices, find(graph, facts), least):
+            if which and not which(program):
+                continue
             if find is chains and sum(identity(alone(program, i)) in worthwhile for i in sites(program)) < 2:
                 continue
             if time.monotonic() > deadline:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ..graph.operator import OPERATORS
 from ..graph.tensor_graph import TensorGraph
@@ -41,6 +42,15 @@ def chains(graph: TensorGraph, facts: Mapping[int, Info]) -> Iterator[tuple[int,
                     found.append(c)
         if len(alone.intersection(found)) > 1:
             yield tuple(sorted(found))
+
+
+def sparse(program: TensorGraph) -> bool:
+    """Whether a convolution skips elements: a dilated one of its data, a transposed one by its strides."""
+    nodes: list[tuple[str, Any]] = [(program.nodes[i].op, program.nodes[i].attrs) for i in program.live()]
+    return any(
+        (op == "conv2d" and max(attrs.dilation) > 1) or (op == "conv2d_transpose" and max(attrs.strides) > 1)
+        for op, attrs in nodes
+    )
 
 
 def program_of(graph: TensorGraph, facts: Mapping[int, Info], nodes: tuple[int, ...]) -> TensorGraph | None:
