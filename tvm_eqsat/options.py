@@ -73,7 +73,7 @@ class EqSatOptions:
     partial: str | bool = _option(
         "auto",
         "for which operators partially equivalent programs are looked for, and made exact (PET): 'auto' takes "
-        "expensive dilated and transposed convolutions, 'all' (or True) every expensive convolution and matrix product, "
+        "expensive dilated and transposed convolutions, 'all' (or True) every expensive convolution and product, "
         "'none' (or False) nothing",
         choices=("auto", "all", "none"),
     )
