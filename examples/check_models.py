@@ -19,6 +19,7 @@ from rich.table import Table
 from tvm import relax
 from tvm.relax.frontend.onnx import from_onnx
 
+from examples.arguments import one_of
 from examples.models import MODELS, random_inputs
 from examples.programs import TOLERANCE, difference, onnxruntime, results_of
 from tvm_eqsat.cost.threads import available_cores, use_threads
@@ -80,12 +81,11 @@ def check(model: ModelProto, *, seed: int = 0, **options: object) -> Check:
 def main(argv: list[str] | None = None) -> int:
     """Command line; the exit status is 1 if an output differs too much."""
     parser = argparse.ArgumentParser(prog="python -m examples.check_models", description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"default: all of {', '.join(MODELS)}")
+    parser.add_argument(
+        "models", nargs="*", metavar="MODEL", type=one_of(MODELS), help=f"default: all of {', '.join(MODELS)}"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
     args = parser.parse_args(argv)
-    for name in args.models:
-        if name not in MODELS:
-            parser.error(f"no model is called {name!r}; there are: {', '.join(MODELS)}")
     use_threads(available_cores())
     table = Table(title="outputs against onnxruntime")
     for heading in ("model", "largest difference", "e-nodes", "stopped by", "rules in the result", "pass s"):

@@ -22,6 +22,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from examples.arguments import numbers, some_of
 from examples.benchmarks.timing import side_by_side
 from examples.logs import show_logs
 from examples.models import MODELS, build, random_inputs
@@ -106,11 +107,11 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--models", default="squeezenet", metavar="A,B", help=f"of {', '.join(MODELS)}; default: squeezenet")
+    add("--models", type=some_of(MODELS), default=["squeezenet"], metavar="A,B", help=f"of {', '.join(MODELS)}")
     add("--option", default="layouts", metavar="NAME", help="of EqSatOptions; default: layouts")
     add("--values", metavar="A,B", help=f"of the option; default: {','.join(LAYOUTS)}")
     add("--set", nargs="+", default=[], metavar="NAME=VALUE", help="other options, for all")
-    add("--trials", default="100,200,400", metavar="N,M", help="default: 100,200,400")
+    add("--trials", type=numbers, default=[100, 200, 400], metavar="N,M", help="default: 100,200,400")
     add("--rounds", type=int, default=15, help="turns of each program when measuring; default: 15")
     add("--threads", type=int, default=available_cores(), help="default: all cores")
     add("--directory", metavar="DIR", help="where records are kept; a temporary one by default")
@@ -124,13 +125,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         args.choices = {
             text: EqSatOptions(prepack=True).with_(**others, **{args.option: _value(text)}) for text in values
         }
-        args.trials = sorted(int(n) for n in args.trials.split(","))
+        args.trials.sort()
     except (OptionError, ValueError) as err:
         parser.error(str(err))
-    args.models = args.models.split(",")
-    for name in args.models:
-        if name not in MODELS:
-            parser.error(f"there is no model {name!r}; choose from: {', '.join(MODELS)}")
     return args
 
 

@@ -29,6 +29,7 @@ from rich.table import Table
 from tvm import relax
 
 import tvmc
+from examples.arguments import one_of
 from examples.models import MODELS, build, random_inputs
 from examples.programs import Inputs, imported, target_for
 from tvm_eqsat.cost.threads import available_cores, use_threads
@@ -216,7 +217,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m examples.benchmarks.breakdown", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("model", choices=MODELS, metavar="MODEL", help=f"one of: {', '.join(MODELS)}")
+    parser.add_argument("model", type=one_of(MODELS), metavar="MODEL", help=f"one of: {', '.join(MODELS)}")
     parser.add_argument("--database", type=Path, required=True, metavar="DIR", help="tuning records, prepacked")
     parser.add_argument("--runs", type=int, default=_RUNS, metavar="N", help=f"turns of each; default: {_RUNS}")
     parser.add_argument("--threads", type=int, default=available_cores(), metavar="N", help="default: all cores")

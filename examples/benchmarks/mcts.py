@@ -32,6 +32,7 @@ from rich.console import Console
 from rich.table import Table
 from tvm.relax.frontend.onnx import from_onnx
 
+from examples.arguments import one_of
 from examples.models import BENCHMARK, MODELS, build
 from tvm_eqsat import EqSatOptions
 from tvm_eqsat.cost.machine import machine_for
@@ -280,7 +281,9 @@ def _run(results: Results, args: argparse.Namespace, tell: Callable[[str], None]
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m examples.benchmarks.mcts", description=__doc__.splitlines()[0])
-    parser.add_argument("--models", nargs="+", default=BENCHMARK, metavar="MODEL", help=f"of: {', '.join(MODELS)}")
+    parser.add_argument(
+        "--models", nargs="+", default=BENCHMARK, metavar="MODEL", type=one_of(MODELS), help=f"of: {', '.join(MODELS)}"
+    )
     parser.add_argument("--nodes", nargs="+", type=int, default=[2_000], metavar="N", help="node limits; default: 2000")
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds; default: 5")
     parser.add_argument(
@@ -297,9 +300,6 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.seeds < 1:
         parser.error(f"--seeds {args.seeds} is too few: give 1 or more")
-    for name in args.models:
-        if name not in MODELS:
-            parser.error(f"no model is called {name!r}; there are: {', '.join(MODELS)}")
     names = ("simulations", "seconds", "restarts", "reward", "baseline_seconds")
     settings = {"target": str(host_target()), **{name: getattr(args, name) for name in names}}
     try:

@@ -16,6 +16,7 @@ from tvm import relax
 from tvm.relax.frontend.onnx import from_onnx
 from tvm.target import Target
 
+from examples.arguments import one_of
 from examples.models import MODELS, build
 from tvm_eqsat.cost.pricing import price_module, pricer_for
 from tvm_eqsat.transform import host_target
@@ -81,12 +82,11 @@ def _pricing_ms(mod: tvm.IRModule, target: Target) -> float:
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m examples.benchmarks.pass_time", description=__doc__)
-    parser.add_argument("models", nargs="*", default=DEFAULT, metavar="MODEL", help=f"of: {', '.join(MODELS)}")
+    parser.add_argument(
+        "models", nargs="*", default=DEFAULT, metavar="MODEL", type=one_of(MODELS), help=f"of: {', '.join(MODELS)}"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
     args = parser.parse_args(argv)
-    for name in args.models:
-        if name not in MODELS:
-            parser.error(f"no model is called {name!r}; there are: {', '.join(MODELS)}")
     result = run(tuple(args.models))
     if args.json:
         print(json.dumps(result))

@@ -27,6 +27,7 @@ from rich.table import Table
 from scipy.stats import spearmanr
 from tvm.target import Target
 
+from examples.arguments import some_of
 from examples.logs import show_logs
 from examples.models import MODELS, random_inputs
 from examples.programs import TOLERANCE, difference, imported, target_for
@@ -249,7 +250,7 @@ def _show(result: dict[str, Any]) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m examples.benchmarks.prediction", description=__doc__)
-    parser.add_argument("--models", required=True, help=f"comma-separated, of: {', '.join(sorted(MODELS))}")
+    parser.add_argument("--models", required=True, type=some_of(MODELS), metavar="A,B", help=f"of: {', '.join(MODELS)}")
     parser.add_argument("--database", required=True, type=Path, metavar="DIR", help="where tuning records are kept")
     parser.add_argument("--trials-per-kernel", type=int, default=16, metavar="T", help="default: 16")
     parser.add_argument("--programs", type=int, default=30, metavar="N", help="of each model; default: 30")
@@ -258,15 +259,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of weights, programs and tuning; default: 0")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there; what it holds is kept")
     args = parser.parse_args(argv)
-    models = args.models.split(",")
-    if unknown := set(models) - MODELS.keys():
-        parser.error(f"there is no model {', '.join(sorted(unknown))}; choose from {', '.join(sorted(MODELS))}")
     if min(args.trials_per_kernel, args.programs, args.threads, args.rounds) < 1:
         parser.error("--trials-per-kernel, --programs, --threads and --rounds must be 1 or more")
     show_logs()
     try:
         result = run(
-            models,
+            args.models,
             args.database,
             args.trials_per_kernel,
             programs=args.programs,

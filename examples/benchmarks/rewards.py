@@ -27,6 +27,7 @@ from scipy.stats import spearmanr
 from tvm.relax.frontend.onnx import from_onnx
 from tvm.target import Target
 
+from examples.arguments import one_of
 from examples.models import BENCHMARK, MODELS, build
 from examples.programs import imported
 from tvm_eqsat.cost.machine import machine_for
@@ -177,7 +178,9 @@ def _table(found: Sequence[Estimate], ranks: dict[str, dict[str, float]]) -> Tab
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m examples.benchmarks.rewards", description=__doc__.splitlines()[0])
-    parser.add_argument("--models", nargs="*", default=BENCHMARK, metavar="MODEL", help=f"of: {', '.join(MODELS)}")
+    parser.add_argument(
+        "--models", nargs="*", default=BENCHMARK, metavar="MODEL", type=one_of(MODELS), help=f"of: {', '.join(MODELS)}"
+    )
     parser.add_argument(
         "--time-limit", type=float, default=20.0, metavar="S", help="seconds for each integer program; default: 20"
     )
@@ -185,8 +188,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="that was given to it; default: 0")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     args = parser.parse_args(argv)
-    if unknown := set(args.models) - MODELS.keys():
-        parser.error(f"there is no model {', '.join(sorted(unknown))}; choose from {', '.join(MODELS)}")
     price = NodeCost(machine_for(host_target()))
     progress = Console(stderr=True)
     found: list[Estimate] = []

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from tvm.relax.frontend.onnx import from_onnx
 
+from examples.arguments import one_of
 from examples.models import BENCHMARK, MODELS, build
 from tvm_eqsat.cost.machine import machine_for
 from tvm_eqsat.cost.node_cost import NodeCost, priced
@@ -200,16 +201,15 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m examples.benchmarks.saturation", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("models", nargs="*", default=BENCHMARK, metavar="MODEL", help=f"of: {', '.join(MODELS)}")
+    parser.add_argument(
+        "models", nargs="*", default=BENCHMARK, metavar="MODEL", type=one_of(MODELS), help=f"of: {', '.join(MODELS)}"
+    )
     parser.add_argument("--nodes", type=int, nargs="+", default=NODE_LIMITS, metavar="N", help="node limits")
     parser.add_argument("--time-limit", type=float, default=20.0, metavar="S", help="for each ILP; default: 20")
     parser.add_argument("--restarts", type=int, default=RESTARTS, metavar="N", help="the most; default: 30")
     parser.add_argument("--schedule", choices=("backoff", "mcts"), default="backoff", help="default: backoff")
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
     args = parser.parse_args(argv)
-    for name in args.models:
-        if name not in MODELS:
-            parser.error(f"no model is called {name!r}; there are: {', '.join(MODELS)}")
     result = run(tuple(args.models), tuple(args.nodes), args.time_limit, args.restarts, args.schedule)
     if args.json:
         print(json.dumps(result))

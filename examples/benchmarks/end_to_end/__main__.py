@@ -12,6 +12,7 @@ from typing import Any
 
 from onnx import ModelProto
 
+from examples.arguments import some_of
 from examples.logs import show_logs
 from examples.models import MODELS, build
 from examples.programs import TOLERANCE
@@ -127,12 +128,12 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         description="Whole models: TVM with MetaSchedule, TVM's own passes by hand, EqSatOptimize, other runtimes.",
     )
     add = parser.add_argument
-    add("--models", type=_names(MODELS), default=list(DEFAULT), metavar="A,B", help=f"default: {','.join(DEFAULT)}")
+    add("--models", type=some_of(MODELS), default=list(DEFAULT), metavar="A,B", help=f"default: {','.join(DEFAULT)}")
     add("--trials", type=int, default=1000, help="trials of everybody who tunes; default: 1000")
     add("--equal", choices=EQUAL, default="both", help="what everybody has the same of; default: both, in turn")
     add(
         "--by-hand",
-        type=_names(CONFIGURATIONS),
+        type=some_of(CONFIGURATIONS),
         default=list(CONFIGURATIONS),
         metavar="A,B",
         help="configurations of TVM's own passes, or none; each costs as many trials. "
@@ -140,7 +141,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     add(
         "--others",
-        type=_names(OTHERS),
+        type=some_of(OTHERS),
         default=list(OTHERS),
         metavar="A,B",
         help=f"other runtimes, or none; left out where they aren't installed. Default: {','.join(OTHERS)}",
@@ -168,17 +169,6 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     if min(args.trials, args.threads, args.rounds) < 1:
         parser.error("--trials, --threads and --rounds must be 1 or more")
     return args
-
-
-def _names(known: Collection[str]) -> Callable[[str], list[str]]:
-    def read(text: str) -> list[str]:
-        names = [] if text == "none" else [name.strip() for name in text.split(",") if name.strip()]
-        for name in names:
-            if name not in known:
-                raise argparse.ArgumentTypeError(f"there is no {name!r}; choose from: {', '.join(known)}")
-        return names
-
-    return read
 
 
 if __name__ == "__main__":

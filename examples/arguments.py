@@ -1,0 +1,38 @@
+"""What the command lines of the examples have in common: names that must be known, for ``argparse``."""
+
+from __future__ import annotations
+
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Collection
+
+
+def one_of(known: Collection[str]) -> Callable[[str], str]:
+    """A type for ``add_argument``: a name that must be known."""
+
+    def read(text: str) -> str:
+        if text not in known:
+            raise ArgumentTypeError(f"there is no {text!r}; choose from: {', '.join(known)}")
+        return text
+
+    return read
+
+
+def some_of(known: Collection[str]) -> Callable[[str], list[str]]:
+    """The same for names with commas between; ``none`` stands for none at all."""
+    read_one = one_of(known)
+
+    def read(text: str) -> list[str]:
+        return [] if text == "none" else [read_one(name.strip()) for name in text.split(",") if name.strip()]
+
+    return read
+
+
+def numbers(text: str) -> list[int]:
+    """The same for whole numbers, one or more."""
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError as err:
+        raise ArgumentTypeError(f"{text!r} isn't a list of whole numbers with commas between") from err
+    if min(found) < 1:
+        raise ArgumentTypeError(f"{text!r}: give 1 or more")
+    return found
