@@ -61,6 +61,8 @@ def groups_of(mod: tvm.IRModule, loops: Mapping[str, Loops]) -> tuple[list[Group
     for func in mod.functions.values():
         if not isinstance(func, relax.Function) or is_group(func):
             continue
+        if relax.analysis.defined_symbolic_vars(func):
+            return None
         for binding in bindings_of(func):
             value = binding.value
             if not isinstance(value, relax.Call):
@@ -73,7 +75,7 @@ def groups_of(mod: tvm.IRModule, loops: Mapping[str, Loops]) -> tuple[list[Group
                 continue
             name = str(function.name_hint)
             if name not in keys:
-                keys[name] = _key_of(mod[function], name, loops) if _is_static(value) else None
+                keys[name] = _key_of(mod[function], name, loops) if _has_shapes(value) else None
             key = keys[name]
             if key is None:
                 return None
@@ -151,16 +153,15 @@ def _key_of(func: Any, name: str, loops: Mapping[str, Loops]) -> Key | None:
     return None if -1 in results else (len(func.params), tuple(operators), isinstance(body, relax.Tuple), results)
 
 
-def _is_static(call: relax.Call) -> bool:
+def _has_shapes(call: relax.Call) -> bool:
+    """Whether the shapes of a call's operands and results are known. Looking at each dimension takes long."""
     if is_call_tir(call) and len(call.args) != 2:
         return False
     types = [operand.ty for operand in _operands(call)]
-    return not any(isinstance(ty, relax.TupleType) for ty in types) and all(map(_has_static_shape, [call.ty, *types]))
+    return not any(isinstance(ty, relax.TupleType) for ty in types) and all(map(_has_shape, [call.ty, *types]))
 
 
-def _has_static_shape(ty: Any) -> bool:
+def _has_shape(ty: Any) -> bool:
     if isinstance(ty, relax.TupleType):
-        return all(_has_static_shape(field) for field in ty.fields)
-    if not isinstance(ty, relax.TensorType) or not isinstance(ty.shape, relax.ShapeExpr):
-        return False
-    return all(isinstance(d, tirx.IntImm) for d in ty.shape.values)
+        return all(map(_has_shape, ty.fields))
+    return isinstance(ty, relax.TensorType) and isinstance(ty.shape, relax.ShapeExpr)

@@ -8,7 +8,6 @@ Loops that are known enter the module as a *stub*, a function without a body: TV
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from itertools import count
@@ -22,7 +21,7 @@ from tvm.target import Target
 Legalize = Callable[[relax.BlockBuilder, relax.Call], relax.Expr]
 
 _LIMIT = 8192
-_memory: OrderedDict[tvm_ffi.StructuralKey, _Remembered] = OrderedDict()
+_memory: dict[tvm_ffi.StructuralKey, _Remembered] = {}
 _numbers = count()
 _CALL_TIR = tvm.ir.Op.get("relax.call_tir")
 
@@ -118,7 +117,6 @@ def _remembering(
         key = tvm_ffi.StructuralKey([target, name, call.attrs, call.ty, *(_signature(a) for a in call.args)])
         found = _memory.get(key)
         if found is not None:
-            _memory.move_to_end(key)
             number = found.loops.number
             if number not in added:
                 added[number] = builder.add_func(found.stub, found.hint)
@@ -132,7 +130,7 @@ def _remembering(
             number, function = found.loops.number, result.args[0]
             added[number], loops[str(function.name_hint)] = function, Loops(number)
             if len(_memory) > _LIMIT:
-                _memory.popitem(last=False)
+                _memory.pop(next(iter(_memory)))
         return result
 
     return lower

@@ -248,12 +248,12 @@ def _is_known(value: Any, known: set[Any]) -> bool:
         return False
     if str(value.op.name) != "relax.call_tir" and str(value.op.name).startswith("relax.call_"):
         return False  # foreign code isn't folded
+    tensors = list(_tensors(value.args))
+    if not tensors or not all(isinstance(t, tvm.ir.GenericConst) or t in known for t in tensors):
+        return False
     if not isinstance(value.ty, relax.TensorType) or not isinstance(value.ty.shape, relax.ShapeExpr):
         return False
-    if not all(isinstance(d, tirx.IntImm) for d in value.ty.shape.values):
-        return False
-    tensors = list(_tensors(value.args))
-    return bool(tensors) and all(isinstance(t, tvm.ir.GenericConst) or t in known for t in tensors)
+    return all(isinstance(d, tirx.IntImm) for d in value.ty.shape.values)
 
 
 def _tensors(args: Iterable[Any]) -> Iterable[Any]:
