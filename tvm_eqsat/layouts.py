@@ -87,8 +87,8 @@ class LayoutChoice:
         if found.ratios and not stopping():
             self._records.choose(self._program, best_forms(found.ratios))
             self._rules = None
-        overhead = self._selection.machine.overhead
-        self._selection.measured += [(work, seconds - overhead) for work, seconds in found.works]
+        added = self._selection.machine.added
+        self._selection.measured += [(work, seconds - added(work.carried)) for work, seconds in found.works]
         tried = sum(map(len, found.ratios.values()))
         log.info("%d forms of %d operators measured, %d rules for them", tried, len(self._sites), len(self.rules()))
         return found

@@ -223,7 +223,7 @@ class Selection:
         open_ = [work for work in works if not work.decided]
         known = {kernel.hash: kernel for work in open_ for kernel in work.race.kernels()}
         measured = self.measured + [
-            (kernel.work, price(kernel) - self.machine.overhead)
+            (kernel.work, price(kernel) - self.machine.added(kernel.work.carried))
             for kernel in known.values()
             if (found := self.pricer.price(kernel)) is not None and found.source == DatabasePricer.source
         ]

@@ -37,7 +37,7 @@ def record(folder, mod, latencies, target=TARGET):
 def test_the_best_mean_latency_counts(tmp_path):
     kernel = record(tmp_path, MATMUL, [[3e-3], [1e-3, 2e-3], [4e-3, 1e-4]])
     pricer = DatabasePricer(tmp_path, TARGET, MACHINE)
-    assert pricer.price(kernel) == (pytest.approx(1.5e-3 + MACHINE.overhead), "measured")
+    assert pricer.price(kernel) == (pytest.approx(1.5e-3 + MACHINE.added(kernel.work.carried)), "measured")
     assert (len(pricer), pricer.skipped, pricer.foreign) == (1, 0, 0)
     assert pricer.price(kernels(OTHER, TARGET)[0]) is None
 
@@ -83,7 +83,7 @@ def test_corrupt_lines_are_skipped_and_counted(tmp_path, line):
     path = tmp_path / "database_tuning_record.json"
     path.write_text(line + "\n" + path.read_text() + line)
     pricer = DatabasePricer(tmp_path, TARGET, MACHINE)
-    assert pricer.price(kernel).seconds == pytest.approx(1e-3 + MACHINE.overhead)
+    assert pricer.price(kernel).seconds == pytest.approx(1e-3 + MACHINE.added(kernel.work.carried))
     assert pricer.skipped == 2
 
 
@@ -104,7 +104,7 @@ def test_a_corrupt_workload_keeps_the_others_in_place(tmp_path):
     lines = path.read_text().splitlines()
     path.write_text("garbage\n" + lines[1] + "\n")
     pricer = DatabasePricer(tmp_path, TARGET, MACHINE)
-    assert pricer.price(second).seconds == pytest.approx(2e-3 + MACHINE.overhead)
+    assert pricer.price(second).seconds == pytest.approx(2e-3 + MACHINE.added(second.work.carried))
     assert len(pricer) == 1 and pricer.skipped == 1
 
 
@@ -114,7 +114,7 @@ def test_a_workload_that_is_there_twice_counts_once(tmp_path):
     workloads.write_text(workloads.read_text() * 2)
     records.write_text(records.read_text() + records.read_text().replace("[0,", "[1,", 1).replace("0.002", "0.001"))
     pricer = DatabasePricer(tmp_path, TARGET, MACHINE)
-    assert len(pricer) == 1 and pricer.price(kernel).seconds == pytest.approx(1e-3 + MACHINE.overhead)
+    assert len(pricer) == 1 and pricer.price(kernel).seconds == pytest.approx(1e-3 + MACHINE.added(kernel.work.carried))
 
 
 def test_a_directory_without_a_database_is_an_error(tmp_path, monkeypatch):

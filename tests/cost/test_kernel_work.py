@@ -60,11 +60,14 @@ def test_arithmetic_and_traffic_of_a_fused_convolution():
     assert found.work.depth == 16 * 9 and found.work.width == 32
     assert found.work.more_flops == 2 * outputs
     assert found.nbytes == 4 * (2 * outputs + 16 * 16 * 9 + 16)
+    assert found.work.carried == 4 * outputs
+    assert MACHINE.added(found.work.carried) > MACHINE.added(0.0) == MACHINE.overhead
 
 
 def test_a_slice_reads_only_what_it_takes():
     found = only(lambda e, x: e(op.strided_slice(x, [1], [768], [1536])), (128, 2304))
     assert found.nbytes == 2 * 4 * 128 * 768
+    assert found.work.carried == 4 * 128 * 768
 
 
 def test_transcendental_functions_are_counted():

@@ -132,7 +132,7 @@ def test_a_pricer_follows_the_store(tmp_path):
     assert pricer.price(kernel()) is None
     add(store, record([1e-3]))
     for each in (pricer, DatabasePricer(tmp_path, TARGET, MACHINE)):
-        assert each.price(kernel()) == (pytest.approx(1e-3 + MACHINE.overhead), "measured")
+        assert each.price(kernel()) == (pytest.approx(1e-3 + MACHINE.added(kernel().work.carried)), "measured")
     with pytest.raises(OptionError, match="was opened for"):
         DatabasePricer(store, Target("llvm"), MACHINE)
 

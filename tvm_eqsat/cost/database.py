@@ -78,7 +78,7 @@ class DatabasePricer:
     target : tvm.target.Target
         Records of other targets are left out.
     machine : Machine
-        Its overhead is added to each latency, which doesn't include the call.
+        Says how much longer a kernel takes in a program than it was measured by itself.
     settings : Settings, optional
         Latencies that were measured otherwise are left out; by default, all count.
     trust_unknown_host : bool
@@ -110,7 +110,7 @@ class DatabasePricer:
     ) -> None:
         self.index = index_of(database, target, settings, trust_unknown_host=trust_unknown_host)
         self._grow = database.refresh if isinstance(database, KernelStore) else self.index.refresh
-        self._overhead = machine.overhead
+        self._machine = machine
 
     def __len__(self) -> int:
         """The number of kernels with a latency."""
@@ -129,7 +129,7 @@ class DatabasePricer:
     def price(self, kernel: Kernel) -> Price | None:
         """The best measured latency, or None if this kernel was never measured on this target."""
         found = self.measured(kernel)
-        return None if found is None else Price(found.seconds + self._overhead, self.source)
+        return None if found is None else Price(found.seconds + self._machine.added(kernel.work.carried), self.source)
 
     def uncertainty(self, kernel: Kernel) -> float | None:
         """Relative spread of the best schedule's repeats. What more trials would find is not part of it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -28,9 +29,12 @@ def work_of(func: tirx.PrimFunc) -> Work:
         Its arithmetic and traffic, and the kind of its heaviest part.
     """
     blocks = blocks_of(func)
+    nbytes = [count * dtype_bits(str(p.ty.dtype)) / 8 for p, count in _touched(func, blocks).items()]
+    return replace(_work_of(func, blocks, sum(nbytes)), carried=nbytes[0] if len(nbytes) > 1 else 0.0)
+
+
+def _work_of(func: tirx.PrimFunc, blocks: list[Block], nbytes: float) -> Work:
     calls = sum(b.points * b.calls for b in blocks)
-    touched = _touched(func, blocks)
-    nbytes = sum(count * dtype_bits(str(p.ty.dtype)) / 8 for p, count in touched.items())
     total = _flops(func, blocks)
     reductions = [b for b in blocks if b.reduced]
     if not blocks:  # loops that aren't made of blocks: a sort, a scan, a call of something else

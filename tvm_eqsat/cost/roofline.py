@@ -94,6 +94,8 @@ class Work:
         Whether vectors stay inside of rows (:func:`in_rows`).
     dtype : str
         Type that it computes in.
+    carried : float
+        Bytes of its first operand, which is in the caches while the kernel is timed by itself.
     """
 
     kind: Kind
@@ -105,6 +107,7 @@ class Work:
     calls: float = 0.0
     rows: bool = True
     dtype: str = "float32"
+    carried: float = 0.0
 
 
 def in_rows(shape: Sequence[int]) -> bool:

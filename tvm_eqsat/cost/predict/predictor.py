@@ -141,7 +141,7 @@ class Predictor:
         ensemble = self._trained()
         if ensemble is None or kernel.mod is None:
             return self._roofline.price(kernel)
-        return Price(self._answer(ensemble, kernel)[0] + self.machine.overhead, "predicted")
+        return Price(self._answer(ensemble, kernel)[0] + self.machine.added(kernel.work.carried), "predicted")
 
     def uncertainty(self, kernel: Kernel) -> float:
         """Standard deviation of the measured latency around the price, relative to it.

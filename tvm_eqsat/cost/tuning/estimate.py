@@ -86,7 +86,10 @@ class Estimates:
         """Take in what was measured of some kernels; until then, estimates of others don't depend on it."""
         for kernel in kernels:
             if kernel.mod is not None and self.store.best(kernel.hash) is not None:
-                self._measured[kernel.hash] = kernel.work, self(kernel).seconds - self.machine.overhead
+                self._measured[kernel.hash] = (
+                    kernel.work,
+                    self(kernel).seconds - self.machine.added(kernel.work.carried),
+                )
         self._calibration = Calibration(self._measured.values())
 
 
