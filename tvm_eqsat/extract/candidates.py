@@ -11,7 +11,7 @@ from ..egraph.frozen import FrozenEGraph
 from ..errors import OptionError
 from .base import Extraction, check, check_costs
 from .greedy_dag import greedy
-from .local import EFFORT, Search, greedy_start
+from .local import Search, greedy_start, usual_effort
 from .reduce import reduce
 
 _ROUNDS = 3  # searches for each candidate asked for
@@ -19,7 +19,7 @@ _NOISE = (0.2, 1.0)  # standard deviation of the logarithm of a factor, in the f
 
 
 def extract_candidates(
-    frozen: FrozenEGraph, k: int, seed: int = 0, *, time_limit: float | None = None, effort: float = EFFORT
+    frozen: FrozenEGraph, k: int, seed: int = 0, *, time_limit: float | None = None, effort: float | None = None
 ) -> list[Extraction]:
     """Different programs, the cheapest first.
 
@@ -37,7 +37,7 @@ def extract_candidates(
         Of the noise.
     time_limit : float, optional
         Seconds. Without it the result is the same in every run.
-    effort : float
+    effort : float, optional
         Of the first search, as in :func:`~tvm_eqsat.extract.local.local`; the others get a quarter each.
 
     Raises
@@ -52,6 +52,7 @@ def extract_candidates(
     deadline = inf if time_limit is None else time.monotonic() + time_limit
     check_costs(frozen)
     problem = reduce(frozen)
+    effort = usual_effort(problem) if effort is None else effort
     rng = random.Random(seed)
 
     def search(limit: float) -> Search:

@@ -13,7 +13,7 @@ from math import inf
 from ..egraph.frozen import FrozenEGraph
 from .base import Extraction, register
 from .bracket import Bracket
-from .local import EFFORT, Search, greedy_start
+from .local import Search, greedy_start, usual_effort
 from .prove import Limits, solve, tighten
 from .reduce import reduce
 
@@ -49,7 +49,8 @@ def searched(frozen: FrozenEGraph, seed: int, deadline: float) -> Bracket:
         A root has no program of finite cost.
     """
     problem = reduce(frozen)
-    search = Search(problem, greedy_start(problem), lambda work: work >= EFFORT or time.monotonic() >= deadline)
+    effort = usual_effort(problem)
+    search = Search(problem, greedy_start(problem), lambda work: work >= effort or time.monotonic() >= deadline)
     search.descend()
     search.perturb(random.Random(seed))
     return Bracket(problem, search.best())

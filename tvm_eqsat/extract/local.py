@@ -28,8 +28,7 @@ from .reduce import reduce
 from .selection import Selection
 from .tree import cheapest_trees
 
-#: Default of the ``effort`` of a search.
-EFFORT = 300_000
+_EFFORT, _EFFORT_PER_NODE = 300_000, 128
 _LEVELS = 2  # a class serves through slices, and slices of slices
 _REGION = (16, 128)  # classes with noise
 _NOISE = (0.3, 1.3)  # standard deviation of the logarithm of its factors
@@ -52,18 +51,23 @@ def local(
     time_limit : float, optional
         Seconds.
     effort : float, optional
-        Most visits of classes and nodes; a million takes half a second or so. By default ``EFFORT``, no limit if there
-        is a time limit. Without a time limit the result depends on nothing else than the arguments.
+        Most visits of classes and nodes; a million takes half a second or so. By default :func:`usual_effort`, no limit
+        if there is a time limit. Without a time limit the result depends on nothing else than the arguments.
     """
     start = time.monotonic()
-    if effort is None:
-        effort = EFFORT if time_limit is None else inf
     deadline = inf if time_limit is None else start + time_limit
     problem = reduce(frozen)
+    if effort is None:
+        effort = usual_effort(problem) if time_limit is None else inf
     search = Search(problem, greedy_start(problem), lambda work: work >= effort or time.monotonic() >= deadline)
     search.descend()
     search.perturb(random.Random(seed))
     return problem.extraction(search.best())
+
+
+def usual_effort(problem: Problem) -> float:
+    """How much to search for, unless told: the less, the less there is to decide."""
+    return min(_EFFORT, _EFFORT_PER_NODE * len(problem.cost))
 
 
 def greedy_start(problem: Problem) -> list[int]:
