@@ -16,6 +16,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 from typing import NoReturn
 
 from .worker import Settings, serve
@@ -24,6 +25,7 @@ FORK, END, READY = b"f", b"e", b"r"
 #: A process number, or the status that a process ended with, as :meth:`subprocess.Popen.wait` gives it.
 NUMBER = struct.Struct("<q")
 _PR_SET_PDEATHSIG = 1
+_MOMENT = 2.0  # seconds
 
 
 def main() -> None:
@@ -36,8 +38,16 @@ def main() -> None:
     finally:
         for pid in workers:
             _end(pid)
-        if os.getppid() != settings.owner:
-            shutil.rmtree(settings.folder, ignore_errors=True)
+    if _orphaned(settings.owner):  # not asked for where SIGTERM has ended it
+        shutil.rmtree(settings.folder, ignore_errors=True)
+
+
+def _orphaned(owner: int) -> bool:
+    """Whether the engine's process is gone. Its files are closed a moment before its children are another's."""
+    deadline = time.monotonic() + _MOMENT
+    while os.getppid() == owner and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return os.getppid() != owner
 
 
 def _serve(settings: Settings, workers: set[int]) -> None:
