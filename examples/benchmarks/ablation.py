@@ -125,9 +125,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         args.choices = {
             text: EqSatOptions(prepack=True).with_(**others, **{args.option: _value(text)}) for text in values
         }
-        args.trials.sort()
     except (OptionError, ValueError) as err:
         parser.error(str(err))
+    args.trials = sorted(args.trials)
     return args
 
 

@@ -34,6 +34,7 @@ from examples.models import MODELS, build, random_inputs
 from examples.programs import Inputs, imported, target_for
 from tvm_eqsat.cost.threads import available_cores, use_threads
 from tvm_eqsat.errors import EqSatError
+from tvm_eqsat.files import write_atomically
 from tvm_eqsat.options import EqSatOptions
 
 OURS, THEIRS = "EqSatOptimize", "onnxruntime"
@@ -233,7 +234,7 @@ def main(argv: list[str] | None = None) -> int:
     report(args.model, steps, Console(width=160))
     if args.json:
         found = {label: [[s.name, list(s.size), s.ms] for s in mine] for label, mine in steps.items()}
-        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        write_atomically(args.json, json.dumps(found, indent=1) + "\n")
     return 0
 
 
