@@ -1,9 +1,10 @@
 """LegalizeOps with a memory: candidates of one model share nearly all of their operators.
 
 TVM builds each operator's loops anew through its tensor expression language, a few milliseconds a time, which is most
-of what lowering costs. The result depends on the operator, its attributes and the types of its operands alone.
+of what lowering costs. The result depends on the operator, its attributes and the types of its operands alone. Calls of
+operators that were seen before are written at once; LegalizeOps is left with what is new.
 
-Loops that are known enter the module as a *stub*, a function without a body: TVM hashes every function that is added.
+Loops that are known enter the module as a *stub*, a function without a body, since TVM hashes functions.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Any, NamedTuple
 
 import tvm
 import tvm_ffi
-from tvm import relax, tirx
+from tvm import ir, relax, tirx
+from tvm.relax.expr import _update_type
 from tvm.target import Target
 
 Legalize = Callable[[relax.BlockBuilder, relax.Call], relax.Expr]
@@ -23,7 +25,7 @@ Legalize = Callable[[relax.BlockBuilder, relax.Call], relax.Expr]
 _LIMIT = 8192
 _memory: dict[tvm_ffi.StructuralKey, _Remembered] = {}
 _numbers = count()
-_CALL_TIR = tvm.ir.Op.get("relax.call_tir")
+_CALL_TIR = ir.Op.get("relax.call_tir")
 
 
 class Loops(NamedTuple):
@@ -47,44 +49,111 @@ class _Remembered(NamedTuple):
     loops: Loops
     stub: tirx.PrimFunc
     hint: str
+    type: Any  # of the function, for its global variable
     positions: list[int]
     types: Any  # type arguments of the call
 
 
-def legalize_pass(
-    mod: tvm.IRModule, operators: Iterable[str], target: Target
-) -> tuple[tvm.transform.Pass, dict[str, Loops]]:
-    """A LegalizeOps pass for ``mod`` that remembers the loops of operators it has seen.
+class Legalization:
+    """LegalizeOps of one module.
 
     Parameters
     ----------
     mod : tvm.IRModule
-        The module that it will be applied to.
-    operators : iterable of str
-        Names of the operators in it.
+        The module, not legalised.
     target : tvm.target.Target
         The target; some operators are legalised differently for some targets.
 
-    Returns
-    -------
-    tvm.transform.Pass
-        The pass.
-    dict of str to Loops
-        Once it was applied: by name the functions of loops that the module had, or that the pass added and remembers.
+    Attributes
+    ----------
+    loops : dict of str to Loops
+        By name the functions of loops that the module had, or that were added and are remembered.
     """
-    known = {name: _default(name) for name in sorted(operators)}
-    text, added = str(target), dict[int, Any]()
-    loops = {
-        str(gv.name_hint): Loops(_number(tvm_ffi.StructuralKey(func)))
-        for gv, func in mod.functions.items()
-        if isinstance(func, tirx.PrimFunc)
-    }
-    lowerings = {
-        name: _remembering(name, text, legalize, added, loops)
-        for name, legalize in known.items()
-        if legalize is not None
-    }
-    return relax.transform.LegalizeOps(lowerings), loops
+
+    def __init__(self, mod: tvm.IRModule, target: Target) -> None:
+        self.loops: dict[str, Loops] = {}
+        self._target = str(target)
+        self._module = mod
+        self._added: dict[int, ir.GlobalVar] = {}  # stubs and loops that were added, by number
+        self._stubs: dict[ir.GlobalVar, ir.BaseFunc] = {}
+        self._names = {str(gv.name_hint) for gv in mod.functions}
+
+    def of_known(self) -> tvm.IRModule:
+        """The module with stubs of its loops, and with calls of stubs in place of the operators that are remembered."""
+        functions: dict[ir.GlobalVar, ir.BaseFunc] = {}
+        for gv, func in self._module.functions.items():
+            functions[gv] = func
+            if isinstance(func, tirx.PrimFunc):
+                self.loops[str(gv.name_hint)], functions[gv] = _own(func)
+            elif isinstance(func, relax.Function) and isinstance(func.body, relax.SeqExpr):
+                blocks = [type(block)(list(map(self._known, block.bindings))) for block in func.body.blocks]
+                body = relax.SeqExpr(blocks, func.body.body)
+                functions[gv] = relax.Function(func.params, body, func.ret_ty, func.is_pure, func.attrs)
+        return tvm.IRModule(functions | self._stubs, attrs=self._module.attrs)
+
+    def _known(self, binding: Any) -> Any:
+        """A binding, with a call of a stub if its operator is remembered."""
+        call = binding.value
+        if not isinstance(binding, relax.VarBinding) or type(call) is not relax.Call or not _is_operator(call):
+            return binding
+        found = _memory.get(self._key(str(call.op.name), call))
+        if found is None:
+            return binding
+        number = found.loops.number
+        if number not in self._added:
+            name = next(name for i in count() if (name := f"{found.hint}{i or ''}") not in self._names)
+            self._names.add(name)
+            var = self._added[number] = ir.GlobalVar(name)
+            _update_type(var, found.type)
+            self._stubs[var], self.loops[name] = found.stub, found.loops
+        return relax.VarBinding(binding.var, _call(self._added[number], found, _operands(call.args), call.ty))
+
+    def of_others(self, operators: Iterable[str]) -> tvm.transform.Pass:
+        """LegalizeOps for what is left, which remembers what it does.
+
+        Parameters
+        ----------
+        operators : iterable of str
+            The names of the operators that are left.
+        """
+        known = {name: _default(name) for name in sorted(operators)}
+        lowerings = {name: self._remembering(name, lower) for name, lower in known.items() if lower is not None}
+        return relax.transform.LegalizeOps(lowerings)
+
+    def _remembering(self, name: str, legalize: Legalize) -> Legalize:
+        def lower(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
+            operands = _operands(call.args)
+            key = self._key(name, call)
+            found = _memory.get(key)
+            if found is not None:  # it was new a moment ago, or comes from taking another operator apart
+                number = found.loops.number
+                if number not in self._added:
+                    self._added[number] = builder.add_func(found.stub, found.hint)
+                    self.loops[str(self._added[number].name_hint)] = found.loops
+                return _call(self._added[number], found, operands, call.ty)
+            result = legalize(builder, call)
+            found = _entry(builder, result, operands)
+            if found is not None:
+                _memory[key] = found
+                number, function = found.loops.number, result.args[0]
+                self._added[number], self.loops[str(function.name_hint)] = function, Loops(number)
+                if len(_memory) > _LIMIT:
+                    _memory.pop(next(iter(_memory)))
+            return result
+
+        return lower
+
+    def _key(self, name: str, call: relax.Call) -> tvm_ffi.StructuralKey:
+        return tvm_ffi.StructuralKey([self._target, name, call.attrs, call.ty, *map(_signature, call.args)])
+
+
+def _is_operator(call: relax.Call) -> bool:
+    return isinstance(call.op, ir.Op) and not str(call.op.name).startswith("relax.call_")
+
+
+def _call(function: ir.GlobalVar, known: _Remembered, operands: list[Any], type_: Any) -> relax.Call:
+    arguments = [function, relax.Tuple([operands[i] for i in known.positions])]
+    return relax.Call(_CALL_TIR, arguments, None, known.types, None, type_)
 
 
 def with_loops(mod: tvm.IRModule, loops: Mapping[str, Loops]) -> tvm.IRModule:
@@ -96,44 +165,27 @@ def with_loops(mod: tvm.IRModule, loops: Mapping[str, Loops]) -> tvm.IRModule:
     return tvm.IRModule(found, attrs=mod.attrs)
 
 
+@lru_cache(maxsize=1024)  # functions are equal if they are the same object
+def _own(func: tirx.PrimFunc) -> tuple[Loops, tirx.PrimFunc]:
+    """What stands for loops that the module came with, and their stub."""
+    loops = Loops(_number(tvm_ffi.StructuralKey(func)), _annotated(func))
+    return loops, _stub(loops)
+
+
 @lru_cache(maxsize=1024)
 def _number(key: tvm_ffi.StructuralKey) -> int:
     return next(_numbers)
 
 
+def _annotated(func: tirx.PrimFunc) -> tirx.PrimFunc:
+    """Loops with their pattern, by which operators are fused."""
+    return relax.transform.AnnotateTIROpPattern()(tvm.IRModule({"main": func}))["main"]
+
+
 def _default(name: str) -> Legalize | None:
     """TVM's own way to legalise an operator."""
-    found: Legalize | None = tvm.ir.Op.get(name).get_attr("FLegalize")
+    found: Legalize | None = ir.Op.get(name).get_attr("FLegalize")
     return found
-
-
-def _remembering(
-    name: str, target: str, legalize: Legalize, added: dict[int, Any], loops: dict[str, Loops]
-) -> Legalize:
-    """``legalize`` with a memory; ``added`` holds the stubs that the module has, by number."""
-
-    def lower(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
-        operands = _operands(call.args)
-        key = tvm_ffi.StructuralKey([target, name, call.attrs, call.ty, *(_signature(a) for a in call.args)])
-        found = _memory.get(key)
-        if found is not None:
-            number = found.loops.number
-            if number not in added:
-                added[number] = builder.add_func(found.stub, found.hint)
-                loops[str(added[number].name_hint)] = found.loops
-            arguments = [added[number], relax.Tuple([operands[i] for i in found.positions])]
-            return relax.Call(_CALL_TIR, arguments, None, found.types)
-        result = legalize(builder, call)
-        found = _entry(builder, result, operands)
-        if found is not None:
-            _memory[key] = found
-            number, function = found.loops.number, result.args[0]
-            added[number], loops[str(function.name_hint)] = function, Loops(number)
-            if len(_memory) > _LIMIT:
-                _memory.pop(next(iter(_memory)))
-        return result
-
-    return lower
 
 
 def _operands(args: Any) -> list[Any]:
@@ -167,9 +219,8 @@ def _entry(builder: relax.BlockBuilder, result: Any, operands: list[Any]) -> _Re
             return None
         positions.append(at[0])
     function = result.args[0]
-    annotated = relax.transform.AnnotateTIROpPattern()(tvm.IRModule({"main": builder.get()[function]}))["main"]
-    loops = Loops(next(_numbers), annotated)
-    return _Remembered(loops, _stub(loops), str(function.name_hint), positions, result.ty_args)
+    loops = Loops(next(_numbers), _annotated(builder.get()[function]))
+    return _Remembered(loops, _stub(loops), str(function.name_hint), function.ty, positions, result.ty_args)
 
 
 def _stub(loops: Loops) -> tirx.PrimFunc:

@@ -17,7 +17,7 @@ from tvm.target import Target
 from ..graph.ops import BY_RELAX_NAME
 from .groups import Key, alone, bindings_of, groups_of, is_call_tir, is_group
 from .kernel_work import work_of
-from .legalize import Loops, legalize_pass, with_loops
+from .legalize import Legalization, with_loops
 from .prepack import marking_passes
 from .roofline import Kind, Work
 
@@ -88,23 +88,24 @@ def kernels(mod: tvm.IRModule, target: Target, *, prepack: bool = False) -> list
         By name.
     """
     prepared = _without_folded(mod)
-    operators = _operators(prepared)
-    loops: dict[str, Loops] = {}
+    plain = prepared is mod or _is_plain(mod)
     with target:
+        if not plain:  # parameters have other names, of which fusion would make something
+            steps = [relax.transform.CanonicalizeBindings(), relax.transform.DeadCodeElimination()]
+            prepared = tvm.transform.Sequential(steps)(prepared)
+        legalization = Legalization(prepared, target)
+        prepared, loops = legalization.of_known(), legalization.loops
+        left = _operators(prepared) - {"relax.call_tir"}
         # Samplers, sorts and scans may be a library's to run; none of what we know by name is one.
-        dispatch = (
-            [] if operators <= {*BY_RELAX_NAME, "relax.call_tir"} else relax.pipeline.library_dispatch_passes(target)
-        )
+        dispatch = [] if left <= {*BY_RELAX_NAME} else relax.pipeline.library_dispatch_passes(target)
         first: list[Any] = []
-        if prepared is not mod:  # parameters have other names, of which fusion would make something
-            first = [relax.transform.CanonicalizeBindings(), relax.transform.DeadCodeElimination()]
         for step in (*dispatch, *relax.pipeline.legalize_passes(target)):
             name = str(step.info.name)
             if name == "FuseTIR":
                 break  # on GPUs scheduling follows
             if name == "LegalizeOps":
-                step, loops = legalize_pass(prepared, operators, target)
-            if name != "FoldConstant":
+                step = legalization.of_others(left)
+            if name != "FoldConstant" and (left or name != "LegalizeOps"):
                 first.append(step)
         fused = tvm.transform.Sequential(first)(prepared)
         last = [step, *(marking_passes() if prepack else []), relax.transform.RewriteDataflowReshape()]
@@ -190,6 +191,12 @@ def _operators(mod: tvm.IRModule) -> set[str]:
     return {str(v.op.name) for v in values if isinstance(v, relax.Call) and isinstance(v.op, tvm.ir.Op)}
 
 
+def _is_plain(mod: tvm.IRModule) -> bool:
+    """Whether a module only calls: it takes no tuple apart, and gives nothing a second name."""
+    bindings = (b for f in mod.functions.values() if isinstance(f, relax.Function) for b in bindings_of(f))
+    return all(isinstance(b, relax.VarBinding) and isinstance(b.value, relax.Call) for b in bindings)
+
+
 def _foreign_name(call: relax.Call) -> str:
     """What a call runs that isn't of loops; empty if that is nothing."""
     if isinstance(call.op, relax.GlobalVar | relax.Var):
@@ -219,19 +226,23 @@ def _known_to_parameters(func: relax.Function) -> relax.Function:
     known, constant = set[Any](weights), set[Any]()
     folded: list[relax.Var] = []  # of constants alone: as good as a constant
     computed: list[relax.Var] = []  # of weights too: computed once, but TVM doesn't know that yet when it fuses
+    parameter_of: dict[Any, relax.Var] = {}
     blocks = []
     for block in func.body.blocks:
         bindings = []
         for binding in block.bindings:
-            if isinstance(binding, relax.VarBinding) and _is_known(binding.value, known):
-                parameter = relax.Var(binding.var.name, binding.var.ty)
-                known.add(binding.var)
-                if _is_known(binding.value, constant):
-                    constant.add(binding.var)
-                    folded.append(parameter)
-                else:
-                    computed.append(parameter)
-                binding = relax.VarBinding(binding.var, parameter)
+            if isinstance(binding, relax.VarBinding) and isinstance(binding.value, relax.Call):
+                if _is_known(binding.value, known):
+                    parameter = parameter_of[binding.var] = relax.Var(binding.var.name, binding.var.ty)
+                    known.add(binding.var)
+                    if _is_known(binding.value, constant):
+                        constant.add(binding.var)
+                        folded.append(parameter)
+                    else:
+                        computed.append(parameter)
+                    binding = relax.VarBinding(binding.var, parameter)
+                elif parameter_of:
+                    binding = relax.VarBinding(binding.var, _with_operands(binding.value, parameter_of))
             bindings.append(binding)
         blocks.append(type(block)(bindings))
     if not folded and not computed:
@@ -240,6 +251,23 @@ def _known_to_parameters(func: relax.Function) -> relax.Function:
     parameters = [*inputs, *computed, *weights, *folded]
     rewritten = relax.Function(parameters, body, func.ret_ty, func.is_pure, func.attrs)
     return rewritten.with_attr("num_input", len(inputs) + len(computed))
+
+
+def _with_operands(call: relax.Call, new: dict[Any, relax.Var]) -> relax.Call:
+    """A call of other operands; the same object if none differs."""
+
+    def replaced(arg: Any) -> Any:
+        if type(arg) is relax.Tuple:
+            fields = list(arg.fields)
+            found = [replaced(field) for field in fields]
+            return arg if all(a is b for a, b in zip(fields, found, strict=True)) else relax.Tuple(found)
+        return new.get(arg, arg) if isinstance(arg, relax.Var) else arg
+
+    args = list(call.args)
+    found = [replaced(arg) for arg in args]
+    if all(a is b for a, b in zip(args, found, strict=True)):
+        return call
+    return relax.Call(call.op, found, call.attrs, call.ty_args, call.span, call.ty)
 
 
 def _is_known(value: Any, known: set[Any]) -> bool:

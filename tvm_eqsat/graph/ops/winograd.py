@@ -7,8 +7,9 @@ images as its rows, and channels as columns: what is multiplied stays contiguous
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -52,10 +53,19 @@ def _both_sides(matrix: Matrix, tiles: Array) -> Array:
     return np.matmul(np.matmul(m, tiles), m.T)
 
 
-def _call(name: str, func: tirx.PrimFunc, operand: Any, out: TensorType) -> Any:
-    """A call of loops, which become a function of the module that is being built."""
-    builder = relax.BlockBuilder.current() or relax.BlockBuilder()
-    return relax.call_tir(builder.add_func(func, name), [operand], relax.TensorType(out.shape, out.dtype))
+def _emit(name: str, loops: Callable[[TensorType, Any], tuple[tirx.PrimFunc, TensorType]]) -> Any:
+    """How a call of loops is written, which become a function of the module that is being built.
+
+    Equal operators have the very same loops in all programs, so that they are recognised at once.
+    """
+    remembered = lru_cache(maxsize=1024)(loops)
+
+    def emit(exprs: list[Any], a: Any) -> Any:
+        func, out = remembered(_type_of(exprs[0]), a)
+        builder = relax.BlockBuilder.current() or relax.BlockBuilder()
+        return relax.call_tir(builder.add_func(func, name), exprs, relax.TensorType(out.shape, out.dtype))
+
+    return emit
 
 
 def _type_of(expr: Any) -> TensorType:
@@ -81,15 +91,14 @@ def _weight_numpy(arrays: Sequence[Array], a: Any) -> Array:
     return found.reshape(-1, *w.shape[2:]).astype(dtype, copy=False)
 
 
-def _weight_emit(exprs: list[Any], a: Any) -> Any:
-    x = _type_of(exprs[0])
+def _weight_loops(x: TensorType, a: Any) -> tuple[tirx.PrimFunc, TensorType]:
     out, matrix = _weight_infer([x], a), matrices(a.tile).weight
     func = transform(
         "winograd_weight", x, out, matrix, int(x.shape[2]),
         lambda w, tile, r, c: lambda channel: w[r, c, tile, channel],
         lambda tile, r, c: ([r * len(matrix) + c, tile], None),
     )  # fmt: skip
-    return _call("winograd_weight", func, exprs[0], out)
+    return func, out
 
 
 # -- data --------------------------------------------------------------------------------------------------------------
@@ -123,8 +132,7 @@ def _input_numpy(arrays: Sequence[Array], a: Any) -> Array:
     return np.ascontiguousarray(found.transpose(4, 5, 0, 2, 3, 1)).reshape(len(matrix) ** 2, -1, x.shape[3])
 
 
-def _input_emit(exprs: list[Any], a: Any) -> Any:
-    x = _type_of(exprs[0])
+def _input_loops(x: TensorType, a: Any) -> tuple[tirx.PrimFunc, TensorType]:
     out, matrix = _input_infer([x], a), matrices(a.tile).data
     batch, height, width, _ = (int(d) for d in x.shape)
     down, across = tile_counts(*_results(x.shape, a), a.tile)
@@ -149,7 +157,7 @@ def _input_emit(exprs: list[Any], a: Any) -> Any:
         load,
         lambda tile, r, c: ([r * len(matrix) + c, tile], None),
     )  # fmt: skip
-    return _call("winograd_input", func, exprs[0], out)
+    return func, out
 
 
 # -- result ------------------------------------------------------------------------------------------------------------
@@ -174,8 +182,7 @@ def _output_numpy(arrays: Sequence[Array], a: Any) -> Array:
     return np.ascontiguousarray(whole[:, :rows, :columns])
 
 
-def _output_emit(exprs: list[Any], a: Any) -> Any:
-    x = _type_of(exprs[0])
+def _output_loops(x: TensorType, a: Any) -> tuple[tirx.PrimFunc, TensorType]:
     out, matrix = _output_infer([x], a), matrices(a.tile).output
     batch, rows, columns = a.shape
     down, across = tile_counts(rows, columns, a.tile)
@@ -193,7 +200,7 @@ def _output_emit(exprs: list[Any], a: Any) -> Any:
     )  # fmt: skip
     # TVM's own analysis takes a statement with several results for opaque. Like a convolution, it can be followed by
     # elementwise operators in one kernel.
-    return _call("winograd_output", func.with_attr("op_pattern", int(Fusion.OUT_EWISE_FUSABLE)), exprs[0], out)
+    return func.with_attr("op_pattern", int(Fusion.OUT_EWISE_FUSABLE)), out
 
 
 # -- the records -------------------------------------------------------------------------------------------------------
@@ -238,7 +245,7 @@ WINOGRAD_WEIGHT: Operator = register(
         schema={"tile": REQUIRED},
         infer=_weight_infer,
         numpy=_weight_numpy,
-        emit=_weight_emit,
+        emit=_emit("winograd_weight", _weight_loops),
         flops=lambda ins, out, a: _flops(matrices(a.tile).weight, count(out.shape[1:])),
         sample=lambda rng, types: WINOGRAD_WEIGHT.make_attrs(tile=_sample_tile(rng)),
     )
@@ -252,7 +259,7 @@ WINOGRAD_INPUT: Operator = register(
         schema={"tile": REQUIRED, "padding": (0, 0, 0, 0)},  # padding: top, left, bottom, right
         infer=_input_infer,
         numpy=_input_numpy,
-        emit=_input_emit,
+        emit=_emit("winograd_input", _input_loops),
         flops=lambda ins, out, a: _flops(matrices(a.tile).data, count(out.shape[1:])),
         linear_in=(0,),
         sample=_sample_input,
@@ -267,7 +274,7 @@ WINOGRAD_OUTPUT: Operator = register(
         schema={"tile": REQUIRED, "shape": REQUIRED},  # shape: images, rows, columns of the result
         infer=_output_infer,
         numpy=_output_numpy,
-        emit=_output_emit,
+        emit=_emit("winograd_output", _output_loops),
         flops=lambda ins, out, a: _flops(matrices(a.tile).output, count(ins[0].shape[1:])),
         fusion=Fusion.OUT_EWISE_FUSABLE,
         linear_in=(0,),
