@@ -31,15 +31,20 @@ class Group(NamedTuple):
         One call of it.
     inside : bool
         Whether only the dataflow block around it sees the result. TVM makes views of reshapes there, and only there.
+    weights : tuple of int
+        The operands that are weights, where their layouts are the kernel's to choose.
     """
 
     key: Key
     function: tvm.ir.GlobalVar
     call: relax.Call
     inside: bool
+    weights: tuple[int, ...] = ()
 
 
-def groups_of(mod: tvm.IRModule, loops: Mapping[str, Loops]) -> tuple[list[Group], list[relax.Call]] | None:
+def groups_of(
+    mod: tvm.IRModule, loops: Mapping[str, Loops], *, prepack: bool = False
+) -> tuple[list[Group], list[relax.Call]] | None:
     """All calls of groups, each of its own, and all other calls.
 
     Parameters
@@ -48,6 +53,8 @@ def groups_of(mod: tvm.IRModule, loops: Mapping[str, Loops]) -> tuple[list[Group
         A module after FuseOps.
     loops : mapping of str to Loops
         The functions that stand for the loops of operators, by name.
+    prepack : bool
+        Whether the layouts of weights are the kernels' to choose: groups differ then by what of their operands is one.
 
     Returns
     -------
@@ -63,6 +70,7 @@ def groups_of(mod: tvm.IRModule, loops: Mapping[str, Loops]) -> tuple[list[Group
             continue
         if relax.analysis.defined_symbolic_vars(func):
             return None
+        weights = _weights_of(func) if prepack else set()
         for binding in bindings_of(func):
             value = binding.value
             if not isinstance(value, relax.Call):
@@ -80,7 +88,8 @@ def groups_of(mod: tvm.IRModule, loops: Mapping[str, Loops]) -> tuple[list[Group
             if key is None:
                 return None
             inside = isinstance(binding.var, relax.DataflowVar)
-            found.append(Group((inside, *key), function, value, inside))
+            free = _weights_among(_operands(value), weights) if prepack else ()
+            found.append(Group((inside, prepack, free, *key), function, value, inside, free))
     return found, others
 
 
@@ -94,8 +103,10 @@ def alone(mod: tvm.IRModule, group: Group) -> tvm.IRModule:
         }
     types = [arg.ty for arg in _operands(group.call)]
     parameters = [relax.Var(f"x{i}", ty) for i, ty in enumerate(types)]
+    ordered = sorted(range(len(types)), key=lambda i: i in group.weights)
     builder = relax.BlockBuilder(tvm.IRModule(parts))
-    with builder.function("main", parameters):
+    attrs = {"num_input": len(types) - len(group.weights)}
+    with builder.function("main", [parameters[i] for i in ordered], attrs=attrs):
         with builder.dataflow():
             call = group.call
             arguments = [call.args[0], relax.Tuple(parameters)] if is_call_tir(call) else parameters
@@ -123,6 +134,22 @@ def bindings_of(func: relax.Function) -> list[Any]:
     """All bindings of a function."""
     blocks = func.body.blocks if isinstance(func.body, relax.SeqExpr) else []
     return [binding for block in blocks for binding in block.bindings]
+
+
+def _weights_of(func: relax.Function) -> set[Any]:
+    """The variables of a function that stand for weights."""
+    found = set(func.params[int(func.attrs["num_input"]) :]) if func.attrs and "num_input" in func.attrs else set()
+    for binding in bindings_of(func):
+        value = binding.value
+        if isinstance(value, tvm.ir.GenericConst) or (isinstance(value, relax.Var) and value in found):
+            found.add(binding.var)
+    return found
+
+
+def _weights_among(operands: list[Any], weights: set[Any]) -> tuple[int, ...]:
+    return tuple(
+        i for i, operand in enumerate(operands) if isinstance(operand, tvm.ir.GenericConst) or operand in weights
+    )
 
 
 def _key_of(func: Any, name: str, loops: Mapping[str, Loops]) -> Key | None:

@@ -110,7 +110,7 @@ def kernels(mod: tvm.IRModule, target: Target, *, prepack: bool = False) -> list
         fused = tvm.transform.Sequential(first)(prepared)
         last = [step, *(marking_passes() if prepack else []), relax.transform.RewriteDataflowReshape()]
         lower = tvm.transform.Sequential(last)
-        calls = None if prepack else groups_of(fused, loops)  # a weight's mark depends on what it is in the program
+        calls = groups_of(fused, loops, prepack=prepack)
         if calls is None:
             return _merged(_kernels(lower(with_loops(fused, loops))))
         groups, others = calls
