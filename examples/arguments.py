@@ -27,6 +27,19 @@ def some_of(known: Collection[str]) -> Callable[[str], list[str]]:
     return read
 
 
+def matching(known: Collection[str]) -> Callable[[str], list[str]]:
+    """The same, in the order in which they are known; a word that is no name stands for all names that hold it."""
+
+    def read(text: str) -> list[str]:
+        words = [word.strip() for word in text.split(",") if word.strip()]
+        for word in words:
+            if not any(word in name for name in known):
+                raise ArgumentTypeError(f"there is no {word!r}; choose from: {', '.join(known)}")
+        return [n for n in known if n in words or any(word not in known and word in n for word in words)]
+
+    return read
+
+
 def numbers(text: str) -> list[int]:
     """The same for whole numbers, one or more."""
     try:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
 
 from onnx import ModelProto
 
+from examples.arguments import matching, some_of
 from examples.benchmarks.end_to_end.__main__ import finish, run
 from examples.benchmarks.end_to_end.by_hand import CONFIGURATIONS
 from examples.benchmarks.end_to_end.comparison import Settings, say
@@ -190,10 +191,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--trials", type=int, default=16, help="trials of everybody who tunes an operator; default: 16")
-    add("--only", type=_chosen(OPERATORS), default=list(OPERATORS), metavar="NAME,...", help=", ".join(OPERATORS))
+    add("--only", type=matching(OPERATORS), default=list(OPERATORS), metavar="NAME,...", help=", ".join(OPERATORS))
     add(
         "--by-hand",
-        type=_chosen(CONFIGURATIONS),
+        type=some_of(CONFIGURATIONS),
         default=list(CONFIGURATIONS),
         metavar="A,B",
         help=f"configurations of TVM's own passes; each costs as many trials. Default: {','.join(CONFIGURATIONS)}",
@@ -214,19 +215,6 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     if min(args.trials, args.threads, args.rounds) < 1:
         parser.error("--trials, --threads and --rounds must be 1 or more")
     return args
-
-
-def _chosen(known: Mapping[str, object]) -> Callable[[str], list[str]]:
-    """Reads names; a word that is no name stands for all that hold it."""
-
-    def read(text: str) -> list[str]:
-        words = [word.strip() for word in text.split(",") if word.strip()]
-        for word in words:
-            if not any(word in name for name in known):
-                raise argparse.ArgumentTypeError(f"there is no {word!r}; choose from: {', '.join(known)}")
-        return [n for n in known if n in words or any(word not in known and word in n for word in words)]
-
-    return read
 
 
 if __name__ == "__main__":

@@ -44,11 +44,14 @@ from tvm_eqsat.files import write_atomically
 from tvm_eqsat.interrupt import INTERRUPTED, interruptible
 from tvm_eqsat.progress import Progress
 
-from .timing import side_by_side
+from .timing import side_by_side, without_rounds
 from .together import Together
 from .variants import Variant, variants
 
 log = logging.getLogger("tvm_eqsat.benchmarks")
+
+#: Turns of each program when measuring.
+ROUNDS = 21
 
 _PRICINGS = 3  # of each program, to time one
 _CALLS = 9  # of a kernel in a row
@@ -120,16 +123,16 @@ def compare(
     sums: list[list[float]] = [[] for _ in rows]
     with Progress("measuring", rounds, "rounds") as bar:
         for _ in range(rounds):
-            times = side_by_side(runs, rounds=1, seconds_per_turn=0.1)
+            timings = side_by_side(runs, rounds=1, seconds_per_turn=0.1)
             now = {shash: _alone(call) for shash, call in calls.items()}
-            for mine, timing, of_all, of_kernels in zip(parts, times.values(), turns, sums, strict=True):
+            for mine, timing, of_all, of_kernels in zip(parts, timings.values(), turns, sums, strict=True):
                 of_all.append(timing.median_ms)
                 seconds = [p.kernel.count * now.get(p.kernel.hash, p.price.seconds) for p in mine]
                 of_kernels.append(1e3 * sum(seconds))
             bar.advance(1)
-    for row, of_all, of_kernels in zip(rows, turns, sums, strict=True):
-        row["measured_ms"], row["sum_now_ms"] = statistics.median(of_all), statistics.median(of_kernels)
-        row["turns_ms"], row["sums_ms"] = of_all, of_kernels
+    for name, times in ("measured_ms", turns), ("sum_now_ms", sums):
+        for row, by_round, alone in zip(rows, times, without_rounds(times), strict=True):
+            row[name], row[f"{name}_by_round"] = alone, by_round
     return rows
 
 
@@ -177,7 +180,7 @@ def run(
     *,
     programs: int = 30,
     threads: int,
-    rounds: int = 9,
+    rounds: int = ROUNDS,
     seed: int = 0,
     json_file: Path | None = None,
 ) -> dict[str, Any] | None:
@@ -255,7 +258,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--trials-per-kernel", type=int, default=16, metavar="T", help="default: 16")
     parser.add_argument("--programs", type=int, default=30, metavar="N", help="of each model; default: 30")
     parser.add_argument("--threads", type=int, default=available_cores(), help="default: all cores")
-    parser.add_argument("--rounds", type=int, default=9, help="turns of each program when measuring; default: 9")
+    parser.add_argument(
+        "--rounds", type=int, default=ROUNDS, help=f"turns of each program when measuring; default: {ROUNDS}"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of weights, programs and tuning; default: 0")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there; what it holds is kept")
     args = parser.parse_args(argv)

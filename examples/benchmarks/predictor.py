@@ -6,7 +6,8 @@ kernel of each model in turn, so that what the machine does meanwhile disturbs a
 Without ``--collect``, and after it, a predictor is trained on all models but one and asked for that one's kernels.
 
 Any database that was tuned into can be evaluated, too: ``NAME=DIR`` stands for the records of one model, and may be
-given several times. Such records are the noisier for having been measured at different times.
+given several times. Such records are the noisier for having been measured at different times: with ``--again FILE``
+the best schedule of each kernel is timed once more, those of all models in turn.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -46,6 +47,8 @@ from tvm_eqsat.interrupt import INTERRUPTED, interruptible
 from tvm_eqsat.options import EqSatOptions
 from tvm_eqsat.progress import Progress
 from tvm_eqsat.transform import host_target
+
+from .again import times_again
 
 MODELS_FILE = "models.json"
 #: Seconds. Kernels that the roofline expects to take longer aren't measured: random schedules take ten times as long.
@@ -184,6 +187,22 @@ class Dataset:
             )
         return cls(samples, models)
 
+    def in_turn(self) -> list[Sample]:
+        """All samples, one of each model in turn."""
+        turns = {h: place for mine in self.models.values() for place, h in enumerate(sorted(mine))}
+        return [self.samples[h] for h in sorted(turns, key=lambda h: (turns[h], h))]
+
+    def rescaled(self, times: Mapping[int, float]) -> Dataset:
+        """The kernels that were timed again; all trials of one are as much faster or slower as its best was then."""
+        samples = {h: _rescaled(self.samples[h], seconds) for h, seconds in times.items() if h in self.samples}
+        models = {model: mine & samples.keys() for model, mine in self.models.items()}
+        return Dataset(samples, {model: mine for model, mine in models.items() if mine})
+
+
+def _rescaled(sample: Sample, best: float) -> Sample:
+    factor = best / sample.best()
+    return Sample(sample.kernel, tuple([seconds * factor for seconds in sample.trials]))
+
 
 def evaluate(data: Dataset, target: Target, seed: int = 0) -> dict[str, Any]:
     """Predict each model's kernels from those of the others.
@@ -213,7 +232,8 @@ def evaluate(data: Dataset, target: Target, seed: int = 0) -> dict[str, Any]:
         found = []
         for sample in (data.samples[h] for h in sorted(mine)):
             predictor.trials = len(sample.trials)
-            predicted = predictor.price(sample.kernel).seconds - machine.overhead
+            added = machine.added(sample.kernel.work.carried)  # in a program; it was timed alone
+            predicted = predictor.price(sample.kernel).seconds - added
             roofline = seconds(machine, sample.kernel.work)
             found.append((sample.best(), predicted, roofline, predictor.uncertainty(sample.kernel)))
         rows[model] = _figures(found)
@@ -275,6 +295,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--threads", type=int, default=1, help="that kernels run on; default: 1, which is disturbed least"
     )
+    parser.add_argument(
+        "--again", type=Path, metavar="FILE", help="time the best schedules once more; their times are kept in FILE"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
     args = parser.parse_args(argv)
     target = Target({**json.loads(str(host_target())), "num-cores": args.threads})
@@ -285,7 +308,14 @@ def main(argv: list[str] | None = None) -> int:
                 parser.error("--collect measures into one DIR")
             if not collect(Path(args.data[0]), args.models, target, args.trials_per_kernel, args.minutes):
                 return INTERRUPTED
-        result = evaluate(Dataset.load(args.data, target), target)
+        data = Dataset.load(args.data, target)
+        if args.again:
+            folders = [source.rpartition("=")[2] for source in args.data]
+            times = times_again(data.in_turn(), folders, target, args.again)
+            if times is None:
+                return INTERRUPTED
+            data = data.rescaled(times)
+        result = evaluate(data, target)
     except EqSatError as error:
         print("error:", error, file=sys.stderr)
         return 2

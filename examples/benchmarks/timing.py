@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 _SETTLE_SECONDS = 0.02  # worker threads of the one before spin for a moment
+_POLISHES = 20
 
 
 @dataclass(frozen=True)
@@ -56,3 +59,25 @@ def side_by_side(
                 samples.append(time.perf_counter() - started)
             turns[name].append(statistics.median(samples) * 1e3)
     return {name: Timing(statistics.median(t), min(t), max(t), tuple(t)) for name, t in turns.items()}
+
+
+def without_rounds(turns: Sequence[Sequence[float]]) -> list[float]:
+    """The time of each program without what the machine did in a round, which slows all of its turns alike.
+
+    Tukey's median polish (Exploratory Data Analysis, 1977, chapter 11) of the logarithms: a time is the program's
+    times the round's, and what is left has the median 1 in every program and every round. They are those of a round
+    that is as fast as half of them.
+
+    Parameters
+    ----------
+    turns : sequence of sequence of float
+        For each program its times, one of each round.
+    """
+    left = np.log(np.array(turns, np.float64))
+    of_programs, of_rounds = np.zeros(left.shape[0]), np.zeros(left.shape[1])
+    for _ in range(_POLISHES):
+        for effects, axis in (of_programs, 1), (of_rounds, 0):
+            middle = np.median(left, axis=axis, keepdims=True)
+            effects += middle.ravel()
+            left = left - middle
+    return [float(time) for time in np.exp(of_programs + np.median(of_rounds))]

@@ -9,6 +9,7 @@ from tvm import relax, te
 from tvm.relax import op
 
 from examples.benchmarks.prediction import figures
+from examples.benchmarks.timing import without_rounds
 from examples.benchmarks.together import Together
 from examples.benchmarks.variants import variants
 from tests.cost.builders import MACHINE, TARGET, conv, module
@@ -32,6 +33,14 @@ def test_figures():
     assert found["spearman"] == pytest.approx(0.8)
     assert (found["fastest_ms"], found["slowest_ms"], found["regret"]) == (1.0, 8.0, 0.0)
     assert figures([row(1.0, 2.0, 2.0), row(2.0, 1.0, 1.0)])["regret"] == pytest.approx(1.0)
+
+
+def test_what_slows_a_whole_round_is_left_out():
+    programs, rounds = np.array([1.0, 1.1, 4.0]), np.array([1.0, 3.0, 0.9, 1.0, 2.0])
+    turns = np.outer(programs, rounds)
+    turns[0, 3] *= 5.0  # one turn alone
+    assert without_rounds(turns.tolist()) == pytest.approx(programs)
+    assert without_rounds([[2.0], [3.0]]) == pytest.approx([2.0, 3.0])
 
 
 def test_variants_are_different_programs_with_the_same_meaning(tmp_path):

@@ -9,7 +9,7 @@ Loops that are known enter the module as a *stub*, a function without a body, si
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from itertools import count
 from typing import Any, NamedTuple
@@ -68,10 +68,16 @@ class Legalization:
     ----------
     loops : dict of str to Loops
         By name the functions of loops that the module had, or that were added and are remembered.
+    others : set of str
+        After :meth:`of_known`, the operators that are left.
+    nested : bool
+        After :meth:`of_known`, whether the module has branches or local functions, which weren't looked at.
     """
 
     def __init__(self, mod: tvm.IRModule, target: Target) -> None:
         self.loops: dict[str, Loops] = {}
+        self.others: set[str] = set()
+        self.nested = False
         self._target = str(target)
         self._module = mod
         self._added: dict[int, ir.GlobalVar] = {}  # stubs and loops that were added, by number
@@ -85,8 +91,10 @@ class Legalization:
             functions[gv] = func
             if isinstance(func, tirx.PrimFunc):
                 self.loops[str(gv.name_hint)], functions[gv] = _own(func)
-            elif isinstance(func, relax.Function) and isinstance(func.body, relax.SeqExpr):
-                blocks = [type(block)(list(map(self._known, block.bindings))) for block in func.body.blocks]
+            elif isinstance(func, relax.Function) and not isinstance(func.body, relax.SeqExpr):
+                self.nested = True
+            elif isinstance(func, relax.Function):
+                blocks = [type(block)(list(map(self._known, block.bindings[:]))) for block in func.body.blocks]
                 body = relax.SeqExpr(blocks, func.body.body)
                 functions[gv] = relax.Function(func.params, body, func.ret_ty, func.is_pure, func.attrs)
         return tvm.IRModule(functions | self._stubs, attrs=self._module.attrs)
@@ -94,10 +102,13 @@ class Legalization:
     def _known(self, binding: Any) -> Any:
         """A binding, with a call of a stub if its operator is remembered."""
         call = binding.value
-        if not isinstance(binding, relax.VarBinding) or type(call) is not relax.Call or not _is_operator(call):
+        if type(call) is not relax.Call or not _is_operator(call):
+            self.nested = self.nested or isinstance(call, relax.If | relax.Function)
             return binding
-        found = _memory.get(self._key(str(call.op.name), call))
+        name = str(call.op.name)
+        found = _memory.get(self._key(name, call)) if isinstance(binding, relax.VarBinding) else None
         if found is None:
+            self.others.add(name)
             return binding
         number = found.loops.number
         if number not in self._added:
@@ -106,23 +117,17 @@ class Legalization:
             var = self._added[number] = ir.GlobalVar(name)
             _update_type(var, found.type)
             self._stubs[var], self.loops[name] = found.stub, found.loops
-        return relax.VarBinding(binding.var, _call(self._added[number], found, _operands(call.args), call.ty))
+        return relax.VarBinding(binding.var, _call(self._added[number], found, _operands(call.args[:]), call.ty))
 
-    def of_others(self, operators: Iterable[str]) -> tvm.transform.Pass:
-        """LegalizeOps for what is left, which remembers what it does.
-
-        Parameters
-        ----------
-        operators : iterable of str
-            The names of the operators that are left.
-        """
-        known = {name: _default(name) for name in sorted(operators)}
+    def of_others(self) -> tvm.transform.Pass:
+        """LegalizeOps for what is left, which remembers what it does."""
+        known = {name: _default(name) for name in sorted(self.others)}
         lowerings = {name: self._remembering(name, lower) for name, lower in known.items() if lower is not None}
         return relax.transform.LegalizeOps(lowerings)
 
     def _remembering(self, name: str, legalize: Legalize) -> Legalize:
         def lower(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
-            operands = _operands(call.args)
+            operands = _operands(call.args[:])
             key = self._key(name, call)
             found = _memory.get(key)
             if found is not None:  # it was new a moment ago, or comes from taking another operator apart
@@ -144,7 +149,7 @@ class Legalization:
         return lower
 
     def _key(self, name: str, call: relax.Call) -> tvm_ffi.StructuralKey:
-        return tvm_ffi.StructuralKey([self._target, name, call.attrs, call.ty, *map(_signature, call.args)])
+        return tvm_ffi.StructuralKey([self._target, name, call.attrs, call.ty, *map(_signature, call.args[:])])
 
 
 def _is_operator(call: relax.Call) -> bool:
@@ -191,14 +196,14 @@ def _default(name: str) -> Legalize | None:
 def _operands(args: Any) -> list[Any]:
     found: list[Any] = []
     for arg in args:
-        found.extend(_operands(arg.fields) if type(arg) is relax.Tuple else [arg])  # isinstance takes long to say no
+        found.extend(_operands(arg.fields[:]) if type(arg) is relax.Tuple else [arg])  # isinstance takes long to say no
     return found
 
 
 def _signature(arg: Any) -> Any:
     """What the loops can depend on: an operand's type, but the value of shapes, numbers and scalar constants."""
     if type(arg) is relax.Tuple:
-        return [_signature(field) for field in arg.fields]
+        return [_signature(field) for field in arg.fields[:]]
     type_ = arg.ty
     if not isinstance(type_, relax.TensorType | relax.TupleType):
         return arg

@@ -95,18 +95,18 @@ def kernels(mod: tvm.IRModule, target: Target, *, prepack: bool = False) -> list
             prepared = tvm.transform.Sequential(steps)(prepared)
         legalization = Legalization(prepared, target)
         prepared, loops = legalization.of_known(), legalization.loops
-        left = _operators(prepared) - {"relax.call_tir"}
+        complete = not legalization.others and not legalization.nested
         # Samplers, sorts and scans may be a library's to run; none of what we know by name is one.
-        dispatch = [] if left <= {*BY_RELAX_NAME} else relax.pipeline.library_dispatch_passes(target)
+        usual = legalization.others <= {*BY_RELAX_NAME} and not legalization.nested
+        dispatch = [] if usual else relax.pipeline.library_dispatch_passes(target)
         first: list[Any] = []
         for step in (*dispatch, *relax.pipeline.legalize_passes(target)):
             name = str(step.info.name)
             if name == "FuseTIR":
                 break  # on GPUs scheduling follows
-            if name == "LegalizeOps":
-                step = legalization.of_others(left)
-            if name != "FoldConstant" and (left or name != "LegalizeOps"):
-                first.append(step)
+            if name == "FoldConstant" or (name == "LegalizeOps" and complete):
+                continue
+            first.append(legalization.of_others() if name == "LegalizeOps" else step)
         fused = tvm.transform.Sequential(first)(prepared)
         last = [step, *(marking_passes() if prepack else []), relax.transform.RewriteDataflowReshape()]
         lower = tvm.transform.Sequential(last)
@@ -184,13 +184,6 @@ def _calls(mod: tvm.IRModule) -> tuple[Counter[str], Counter[str]]:
     return found, others
 
 
-def _operators(mod: tvm.IRModule) -> set[str]:
-    """Names of the operators that a module calls."""
-    bindings = (b for f in mod.functions.values() if isinstance(f, relax.Function) for b in bindings_of(f))
-    values = (binding.value for binding in bindings)
-    return {str(v.op.name) for v in values if isinstance(v, relax.Call) and isinstance(v.op, tvm.ir.Op)}
-
-
 def _is_plain(mod: tvm.IRModule) -> bool:
     """Whether a module only calls: it takes no tuple apart, and gives nothing a second name."""
     bindings = (b for f in mod.functions.values() if isinstance(f, relax.Function) for b in bindings_of(f))
@@ -230,7 +223,7 @@ def _known_to_parameters(func: relax.Function) -> relax.Function:
     blocks = []
     for block in func.body.blocks:
         bindings = []
-        for binding in block.bindings:
+        for binding in block.bindings[:]:
             if isinstance(binding, relax.VarBinding) and isinstance(binding.value, relax.Call):
                 if _is_known(binding.value, known):
                     parameter = parameter_of[binding.var] = relax.Var(binding.var.name, binding.var.ty)
@@ -258,12 +251,12 @@ def _with_operands(call: relax.Call, new: dict[Any, relax.Var]) -> relax.Call:
 
     def replaced(arg: Any) -> Any:
         if type(arg) is relax.Tuple:
-            fields = list(arg.fields)
+            fields = arg.fields[:]
             found = [replaced(field) for field in fields]
             return arg if all(a is b for a, b in zip(fields, found, strict=True)) else relax.Tuple(found)
         return new.get(arg, arg) if isinstance(arg, relax.Var) else arg
 
-    args = list(call.args)
+    args = call.args[:]
     found = [replaced(arg) for arg in args]
     if all(a is b for a, b in zip(args, found, strict=True)):
         return call
@@ -276,7 +269,7 @@ def _is_known(value: Any, known: set[Any]) -> bool:
         return False
     if str(value.op.name) != "relax.call_tir" and str(value.op.name).startswith("relax.call_"):
         return False  # foreign code isn't folded
-    tensors = list(_tensors(value.args))
+    tensors = _tensors(value.args[:])
     if not tensors or not all(isinstance(t, tvm.ir.GenericConst) or t in known for t in tensors):
         return False
     if not isinstance(value.ty, relax.TensorType) or not isinstance(value.ty.shape, relax.ShapeExpr):
@@ -284,10 +277,12 @@ def _is_known(value: Any, known: set[Any]) -> bool:
     return all(isinstance(d, tirx.IntImm) for d in value.ty.shape.values)
 
 
-def _tensors(args: Iterable[Any]) -> Iterable[Any]:
+def _tensors(args: Iterable[Any]) -> list[Any]:
     """Constants and variables among the arguments of a call; shapes and numbers are part of the operator."""
+    found: list[Any] = []
     for arg in args:
-        if isinstance(arg, relax.Tuple):
-            yield from _tensors(arg.fields)
+        if type(arg) is relax.Tuple:
+            found += _tensors(arg.fields[:])
         elif isinstance(arg, relax.Var | tvm.ir.GenericConst):
-            yield arg
+            found.append(arg)
+    return found

@@ -14,15 +14,17 @@ from math import inf
 from typing import Any
 
 from ..egraph.pattern import AttrVar, Pat, Var
+from ..errors import IllTyped
 from ..graph.tensor_graph import Node, TensorGraph
 from ..graph.types import TensorType
 from ..rules.analysis import Info, facts_of
 from ..rules.dsl import Term
 from ..rules.rule import Rule, RuleSet, variables
 from .chains import alone, sites
+from .draft import part_of
 from .manager import MutationManager
 from .mutants import Price, holes, identity
-from .subprograms import chains, operators, program_of
+from .subprograms import chains, operators
 
 _CHEAPER = 0.95  # of an operator's price, what a mutant may cost at least to be worth a rule
 _SHARE = 0.02  # of a program's price, from which an operator is worth the search
@@ -140,11 +142,13 @@ def _costly(
     programs: dict[object, TensorGraph] = {}
     costs: dict[object, float] = {}
     for nodes in parts:
-        program = program_of(graph, facts, nodes)
-        if program is not None:
-            key = identity(program)
-            programs[key] = program
-            costs[key] = costs.get(key, 0.0) + sum(prices[i] for i in nodes)
+        try:
+            program = part_of(graph, nodes, lambda c: facts[c].const > 0)
+        except IllTyped:  # not of static shapes
+            continue
+        key = identity(program)
+        programs[key] = program
+        costs[key] = costs.get(key, 0.0) + sum(prices[i] for i in nodes)
     return [programs[key] for key in sorted(costs, key=lambda key: -costs[key]) if costs[key] >= least]
 
 

@@ -12,9 +12,8 @@ from itertools import product
 from typing import Any, TypeVar
 
 from ..errors import IllTyped
-from ..graph.operator import OPERATORS
 from ..graph.tensor_graph import TensorGraph
-from .draft import Draft, inputs_of, is_weight
+from .draft import Draft, inputs_of, is_weight, part_of
 
 #: Operators whose forms are combined.
 MULTILINEAR = ("conv2d", "conv2d_transpose", "matmul")
@@ -41,14 +40,7 @@ def sites(program: TensorGraph) -> list[int]:
 
 def alone(program: TensorGraph, i: int) -> TensorGraph:
     """One operator of a program as a program of its own."""
-    node, graph = program.nodes[i], TensorGraph()
-    make = OPERATORS["input"].make_attrs
-    leaves = [
-        graph.add("input", (), make(index=k, type=program.nodes[c].type, weight=is_weight(program, c)))
-        for k, c in enumerate(node.inputs)
-    ]
-    graph.outputs = [graph.add(node.op, leaves, node.attrs)]
-    return graph
+    return part_of(program, [i], lambda c: is_weight(program, c))
 
 
 def composed(

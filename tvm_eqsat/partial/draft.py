@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from math import prod
 from typing import Any
@@ -144,3 +144,34 @@ def static_shape(graph: TensorGraph, x: int) -> tuple[int, ...]:
     if not isinstance(type_, TensorType) or not type_.static:
         raise IllTyped(f"mutants need static shapes, not {type_}")
     return tuple(int(d) for d in type_.shape)
+
+
+def part_of(graph: TensorGraph, nodes: Sequence[int], weight: Callable[[int], bool]) -> TensorGraph:
+    """Some nodes of a program as a program of its own, the last one its output.
+
+    Parameters
+    ----------
+    graph : TensorGraph
+        The program.
+    nodes : sequence of int
+        The nodes, operands first.
+    weight : callable
+        Whether an operand that isn't among them is known before the first run.
+
+    Raises
+    ------
+    IllTyped
+        The shape of an operand is symbolic.
+    """
+    part, place = TensorGraph(), dict[int, int]()
+    make = OPERATORS["input"].make_attrs
+    for i in nodes:
+        for c in graph.nodes[i].inputs:
+            if c not in place and c not in nodes:
+                static_shape(graph, c)
+                attrs = make(index=len(part.nodes), type=graph.nodes[c].type, weight=weight(c))
+                place[c] = part.add("input", (), attrs)
+    for i in nodes:
+        place[i] = part.add(graph.nodes[i].op, [place[c] for c in graph.nodes[i].inputs], graph.nodes[i].attrs)
+    part.outputs = [place[nodes[-1]]]
+    return part

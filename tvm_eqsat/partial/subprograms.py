@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..graph.operator import OPERATORS
 from ..graph.tensor_graph import TensorGraph
-from ..graph.types import TensorType
 from ..rules.analysis import Info
 from .chains import MULTILINEAR
 
@@ -51,22 +49,3 @@ def sparse(program: TensorGraph) -> bool:
         (op == "conv2d" and max(attrs.dilation) > 1) or (op == "conv2d_transpose" and max(attrs.strides) > 1)
         for op, attrs in nodes
     )
-
-
-def program_of(graph: TensorGraph, facts: Mapping[int, Info], nodes: tuple[int, ...]) -> TensorGraph | None:
-    """Some nodes as a program of its own, the last one its output; None if a shape is symbolic."""
-    part, place = TensorGraph(), dict[int, int]()
-    make = OPERATORS["input"].make_attrs
-    for i in nodes:
-        for c in graph.nodes[i].inputs:
-            type_ = facts[c].type
-            if c in place:
-                continue
-            if not isinstance(type_, TensorType) or not type_.static:
-                return None
-            place[c] = part.add("input", (), make(index=len(part.nodes), type=type_, weight=facts[c].const > 0))
-        place[i] = -1  # its index comes after the leaves
-    for i in nodes:
-        place[i] = part.add(graph.nodes[i].op, [place[c] for c in graph.nodes[i].inputs], graph.nodes[i].attrs)
-    part.outputs = [place[nodes[-1]]]
-    return part

@@ -1,27 +1,25 @@
 """The learned pricer: how far from the roofline a tuned kernel ends up.
 
-On an AMD EPYC (Zen 3), one thread of a machine that was busy with other work, 218 kernels of 13 models before and after
-rewriting, best of 8 to 12 random schedules each; every model predicted from the others
-(``examples/benchmarks/predictor.py``):
+On an AMD EPYC (Zen 3), one thread of a machine that was busy with other work, 200 kernels of ten models before and
+after rewriting, best of up to 16 random schedules each, 1,120 in all; every model predicted from the others
+(``examples/benchmarks/predictor.py --collect --minutes 8``):
 
 =====================================  =========  ========
 figure                                 predictor  roofline
 =====================================  =========  ========
-rank correlation (Spearman)            0.967      0.953
-median absolute relative error         31 %       39 %
-within two standard deviations         92 %
+rank correlation (Spearman)            0.968      0.927
+median absolute relative error         22 %       44 %
+within two standard deviations         91 %
 =====================================  =========  ========
 
-Two halves of a kernel's own trials disagree by 18 % in their best (median), so part of the error is in the data; more
-kernels help little (a quarter of the models: 34 % with a Gaussian process, all: 30 %). Some models are priced worse
-than by the roofline, far from all others in the data: nasrnn, bert_small. Shallower trees are no better; the mean of
-the trees and of a Gaussian process comes to 29 %, too little for a second model.
+Two halves of a kernel's own trials disagree by 18 % in their best (median), so much of the error is in the data. Some
+models are priced worse, far from all others in the data: NasRNN (37 %), VGG-19 (35 %). Shallower trees are no
+better; the mean of the trees and of a Gaussian process gains too little for a second model.
 
-Labels decide. Of records from nine tunings at different times of a busy machine, each model's kernels are off by a
-factor of its own, 0.5 to 2, and the error is 30 to 40 %, whatever the trees. The same kernels measured again in one
-quiet run (two threads; 397 kernels, sums of products as they were tuned best, the others after up to four trials):
-24 % (the roofline's: 36 %), rank correlation 0.949. Worst are what no other model has: grouped convolutions of
-ShuffleNet (41 %) and the products of vectors of NasRNN (44 %).
+Labels decide. Of records from several tunings at different times, each model's kernels are off by a factor of its own,
+0.5 to 2. Timed again in one run (``--again``; 614 kernels of ten tuned models, two threads) the error is 32 %,
+46 % where kernels had one or two trials each (DenseNet-121's 212), 16 to 31 % elsewhere but for grouped convolutions
+of ShuffleNet (37 %), which no other model has.
 """
 
 from __future__ import annotations
