@@ -267,6 +267,9 @@ def _is_known(value: Any, known: set[Any]) -> bool:
     """Whether a binding applies a pure operator to known tensors, at least one."""
     if not isinstance(value, relax.Call) or not isinstance(value.op, tvm.ir.Op):
         return False
+    first = value.args[0] if len(value.args) else None
+    if isinstance(first, relax.Var) and first not in known:  # as in most calls: no need to look at the others
+        return False
     if str(value.op.name) != "relax.call_tir" and str(value.op.name).startswith("relax.call_"):
         return False  # foreign code isn't folded
     tensors = _tensors(value.args[:])
