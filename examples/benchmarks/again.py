@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from tvm.s_tir.meta_schedule.builder import BuilderInput
 from tvm.s_tir.meta_schedule.database import Workload
-from tvm.s_tir.meta_schedule.runner import RunnerInput
 from tvm.target import Target
 
-from tvm_eqsat.cost.engine import engine
+from tvm_eqsat.cost.engine import IN_PROGRAM, engine
 from tvm_eqsat.cost.predict import Sample
 from tvm_eqsat.cost.store import KernelStore
 from tvm_eqsat.cost.threads import use_threads
+from tvm_eqsat.cost.tuning import run_trials
 from tvm_eqsat.errors import FormatError
 from tvm_eqsat.files import write_atomically
 from tvm_eqsat.interrupt import interruptible
@@ -64,7 +62,7 @@ def times_again(
     stores = [KernelStore(folder, target) for folder in folders]
     missing = [sample for sample in samples if sample.kernel.hash not in known]
     threads = use_threads(int(target.attrs["num-cores"]))
-    builder, runner = engine(threads)
+    builder, runner = engine(threads, config=IN_PROGRAM)  # as kernels are tuned
     try:
         with interruptible() as stopping, Progress("timing again", len(missing), "kernels") as bar:
             for begin in range(0, len(missing), _BATCH):
@@ -98,17 +96,8 @@ def _timed(
         if records:
             best = min(records, key=lambda record: fmean(map(float, record.run_secs)))
             candidates[sample.kernel.hash] = best.as_measure_candidate()
-    built = builder.build([BuilderInput(c.sch.mod, target) for c in candidates.values()])
-    inputs = {
-        key: RunnerInput(result.artifact_path, "cpu", candidate.args_info)
-        for (key, candidate), result in zip(candidates.items(), built, strict=True)
-        if result.error_msg is None
-    }
-    for key, future in zip(inputs, runner.run(list(inputs.values())) if inputs else [], strict=True):
-        times = future.result().run_secs
-        found[key] = fmean(map(float, times)) if times else inf
-    for given in inputs.values():
-        shutil.rmtree(Path(given.artifact_path).parent, ignore_errors=True)
+    for key, result in zip(candidates, run_trials(list(candidates.values()), target, builder, runner), strict=True):
+        found[key] = fmean(map(float, result.run_secs)) if result.run_secs else inf
     failed = sum(seconds == inf for seconds in found.values())
     if failed:
         log.warning("%d of %d kernels couldn't be timed again", failed, len(found))

@@ -129,6 +129,11 @@ class Side:
         found = {i: _mean(future.result().run_secs) for i, future in zip(inputs, futures, strict=True)}
         return [found.get(i, math.inf) for i in which]
 
+    def means(self, which: Sequence[int]) -> list[float]:
+        """Of the engine alone: the mean of all windows when some of the last batch were last timed."""
+        windows = {measured.artifact: measured.windows for measured in self.runner.measurements}
+        return [_mean(windows.get(self._artifacts[i])) for i in which]
+
     def clean(self) -> None:
         """Remove what the last batch has left on disk."""
         remove = tvm.get_global_func("s_tir.meta_schedule.remove_build_dir")
@@ -231,8 +236,7 @@ def _check(
             for name, side in sides.items():
                 samples[name].append(side.time(schedules, best))
                 time.sleep(_SETTLE)
-            last = list(sides["engine"].runner.measurements)[-len(best) :]
-            samples[_WHOLE].append([_mean(measurement.windows) for measurement in last])
+            samples[_WHOLE].append(sides["engine"].means(best))
             samples["plain"].append(executor.submit(time_plainly, plain).result())
             time.sleep(_SETTLE)
     return samples

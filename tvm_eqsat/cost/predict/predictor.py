@@ -16,10 +16,11 @@ Two halves of a kernel's own trials disagree by 18 % in their best (median), so 
 models are priced worse, far from all others in the data: NasRNN (37 %), VGG-19 (35 %). Shallower trees are no
 better; the mean of the trees and of a Gaussian process gains too little for a second model.
 
-Labels decide. Of records from several tunings at different times, each model's kernels are off by a factor of its own,
-0.5 to 2. Timed again in one run (``--again``; 614 kernels of ten tuned models, two threads) the error is 32 %,
-46 % where kernels had one or two trials each (DenseNet-121's 212), 16 to 31 % elsewhere but for grouped convolutions
-of ShuffleNet (37 %), which no other model has.
+Labels decide. Of records from nine tunings at different times of a busy machine, each model's kernels are off by a
+factor of its own, 0.5 to 2, and the error is 30 to 40 %, whatever the trees. The same kernels measured again in one
+quiet run (two threads; 397 kernels, sums of products as they were tuned best, the others after up to four trials):
+24 % (the roofline's: 36 %), rank correlation 0.949. Worst are what no other model has: grouped convolutions of
+ShuffleNet (41 %) and the products of vectors of NasRNN (44 %).
 """
 
 from __future__ import annotations

@@ -7,21 +7,17 @@ strategies propose, a builder and a runner measure, a database keeps, a cost mod
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from math import inf
 from statistics import fmean
 from types import TracebackType
 from typing import Any, NamedTuple
 
-import tvm
 from tvm import tirx
 from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.database import TuningRecord
-from tvm.s_tir.meta_schedule.runner import EvaluatorConfig, RunnerInput, RunnerResult
+from tvm.s_tir.meta_schedule.runner import EvaluatorConfig, RunnerResult
 from tvm.target import Target
 
 from ..engine import IN_PROGRAM, engine
@@ -34,6 +30,7 @@ from ..store.format import FAILED
 from ..threads import available_cores
 from .outlook import Outlook
 from .search import KernelSearch
+from .trials import run_trials
 
 log = logging.getLogger("tvm_eqsat.cost.tuning")
 
@@ -276,23 +273,8 @@ class KernelTuner:
         return search
 
     def _run(self, candidates: Sequence[Any]) -> list[RunnerResult]:
-        """Build and run some schedules."""
         self._start()
-        built = self._builder.build([ms.builder.BuilderInput(c.sch.mod, self.target) for c in candidates])
-        device = tvm.device(int(self.target.get_target_device_type()), 0).__device_type_name__()
-        inputs = [
-            RunnerInput(done.artifact_path, device, candidate.args_info)
-            for candidate, done in zip(candidates, built, strict=True)
-            if done.error_msg is None
-        ]
-        futures = iter(self._runner.run(inputs) if inputs else [])
-        results = [
-            next(futures).result() if done.error_msg is None else RunnerResult(None, done.error_msg) for done in built
-        ]
-        for item in inputs:
-            with contextlib.suppress(OSError):
-                shutil.rmtree(os.path.dirname(item.artifact_path))
-        return results
+        return run_trials(candidates, self.target, self._builder, self._runner)
 
     def _start(self) -> None:
         if self._builder is not None:
